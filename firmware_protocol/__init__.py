@@ -1,0 +1,1 @@
+"""The wire between the host and the board: messages, frames and sessions, with no I/O of its own."""

@@ -1,0 +1,637 @@
+"""Every request and reply between host and board, once.
+
+Integer codes and counts only: no float ever crosses the wire. Arrays of numbers travel as little-endian
+bytes, through the board's two buffers: the host fills the *staging* buffer with `Stage`, the board
+fills the *result* buffer and answers with a `Result`, whose first bytes it carries; `Fetch` pulls
+the others by offset. Staging and fetching may be repeated at no harm; what changes the chip is one
+short request that runs once.
+
+Replies have opcodes from 0x80 up; several requests may share one.
+"""
+
+from dataclasses import dataclass
+
+from firmware_protocol.wire import (
+    I32,
+    U8,
+    U16,
+    U32,
+    U64,
+    Message,
+    OpClass,
+    Request,
+    Tail,
+    Text16,
+    Text32,
+    Text64,
+    U32x8,
+    U64x8,
+    schema_hash,
+)
+
+PROTOCOL_MAJOR = 1
+PROTOCOL_MINOR = 0
+
+MAX_PAYLOAD = 560
+"""Most payload bytes in a frame: with header and CRC below the 655 bytes to which CRC-32C keeps Hamming distance 6."""
+
+CHUNK_BYTES = 512
+"""Usual size of one staged or fetched piece."""
+
+AUTO_GAIN = 7
+"""Gain index that lets the chip choose per conversion."""
+
+RESET = 0
+"""Direction of a pulse that lowers conductance."""
+SET = 1
+"""Direction of a pulse that raises conductance."""
+
+
+@dataclass(frozen=True)
+class Refusal(Message):
+    """Sent instead of a reply when the frame's status is not OK."""
+
+    OPCODE = 0xFF
+
+    executed: U8
+    """`Executed`: no, yes or partial."""
+
+    done: U32
+    """Elements completed before the refusal, where executed is partial."""
+
+    reason: Text64
+    """For people; never parsed."""
+
+
+# Session and identity
+
+
+@dataclass(frozen=True)
+class Welcome(Message):
+    """Who the board is and what it can hold. Opens a session."""
+
+    OPCODE = 0x81
+
+    protocol_major: U8
+    protocol_minor: U8
+    schema_hash: U32
+    boot_id: U32
+    """Random at every start of the board's processor: another value means that its memory was lost."""
+    reset_cause: U8
+    """`ResetCause` of the last start."""
+    window: U8
+    """Requests that may be under way at once."""
+    frame_bytes: U16
+    """Largest payload this session uses."""
+    staging_bytes: U32
+    result_bytes: U32
+    config_crc: U32
+    """CRC-32C over stored limits and configuration."""
+    commissioning: U8
+    """1 while stored limits may be changed (a jumper on hardware)."""
+    firmware: Text32
+    """Version and source revision."""
+    board: Text16
+    serial: Text16
+    """Of the chip."""
+
+
+@dataclass(frozen=True)
+class Hello(Request):
+    """Open a session. Always sequence 0; the frame header carries the host's random session id."""
+
+    OPCODE = 0x01
+    CLASS = OpClass.PURE
+    REPLY = Welcome
+
+    protocol_major: U8
+    protocol_minor: U8
+    schema_hash: U32
+    frame_bytes: U16
+    """Largest payload that the host wants to see."""
+
+
+@dataclass(frozen=True)
+class Info(Message):
+    """Geometry and nominal converters of the chip."""
+
+    OPCODE = 0x82
+
+    arrays: U8
+    rows: U16
+    cols: U16
+    input_bits: U8
+    """Bits of one row driver; inputs of more bits are sent bit by bit by the board."""
+    dac_bits: U8
+    dac_min_uv: I32
+    dac_max_uv: I32
+    adc_bits: U8
+    adc_min_uv: I32
+    adc_max_uv: I32
+    zero_codes: U16
+    """Nominal ADC code of zero current."""
+    read_uv: U32
+    """Read voltage across a device."""
+    tick_ns: U32
+    """Grid of the pulse timer."""
+    gain_ohms: U32x8
+    """Transimpedance by gain index; 0 where there is none."""
+
+
+@dataclass(frozen=True)
+class GetInfo(Request):
+    """Ask for geometry and converters."""
+
+    OPCODE = 0x02
+    CLASS = OpClass.PURE
+    REPLY = Info
+
+
+@dataclass(frozen=True)
+class Limits(Message):
+    """What no pulse may exceed; kept in the board and checked before every pulse."""
+
+    OPCODE = 0x83
+
+    set_code: U16
+    """Highest DAC code of a SET voltage."""
+    reset_code: U16
+    """Highest DAC code of a RESET voltage."""
+    gate_code: U16
+    """Highest DAC code of a gate voltage."""
+    width_ns: U32
+    pulses_per_device: U32
+    """In one request or job."""
+    pulses_per_second: U32
+    """Averaged over one second; 0 for no bound."""
+
+
+@dataclass(frozen=True)
+class GetLimits(Request):
+    """Ask for the limits in force."""
+
+    OPCODE = 0x03
+    CLASS = OpClass.PURE
+    REPLY = Limits
+
+
+@dataclass(frozen=True)
+class TightenLimits(Request):
+    """Lower limits for this session; a value above the limit in force is refused."""
+
+    OPCODE = 0x04
+    CLASS = OpClass.PURE
+    REPLY = Limits
+
+    set_code: U16
+    reset_code: U16
+    gate_code: U16
+    width_ns: U32
+    pulses_per_device: U32
+    pulses_per_second: U32
+
+
+@dataclass(frozen=True)
+class State(Message):
+    """What the board is doing."""
+
+    OPCODE = 0x85
+
+    armed: U8
+    lease_ms: U16
+    """Left of the lease that permits high voltage."""
+    fault: U8
+    """`Fault`, latched until cleared."""
+    job_id: U32
+    """Of the last job; 0 if none since the board started."""
+    job_state: U8
+    total_pulses: U64
+    """Pulses since the chip was made."""
+    uptime_ms: U64
+    bad_frames: U32
+    """Frames dropped for length or CRC since the board started."""
+
+
+@dataclass(frozen=True)
+class GetState(Request):
+    """Ask what the board is doing."""
+
+    OPCODE = 0x05
+    CLASS = OpClass.PURE
+    REPLY = State
+
+
+@dataclass(frozen=True)
+class Arm(Request):
+    """Permit pulses while traffic goes on: the lease ends `ttl_ms` after the last request of this session."""
+
+    OPCODE = 0x06
+    CLASS = OpClass.PURE
+    REPLY = State
+
+    ttl_ms: U16
+    """50 to 2000."""
+
+
+@dataclass(frozen=True)
+class ClearFault(Request):
+    """Clear the latched fault, named so that another one is not cleared unseen."""
+
+    OPCODE = 0x07
+    CLASS = OpClass.PURE
+    REPLY = State
+
+    fault: U8
+
+
+@dataclass(frozen=True)
+class Safe(Request):
+    """Zero the outputs in order, end any job, drop the lease. Always accepted."""
+
+    OPCODE = 0x7F
+    CLASS = OpClass.SAFE
+    REPLY = State
+
+
+# Bulk data
+
+
+@dataclass(frozen=True)
+class Staged(Message):
+    """How many bytes of the staging buffer are filled without a hole."""
+
+    OPCODE = 0x90
+
+    filled: U32
+
+
+@dataclass(frozen=True)
+class Stage(Request):
+    """Put bytes into the staging buffer; offset 0 empties it first. Repeating a piece does no harm."""
+
+    OPCODE = 0x10
+    CLASS = OpClass.PURE
+    REPLY = Staged
+
+    offset: U32
+    data: Tail
+
+
+@dataclass(frozen=True)
+class Chunk(Message):
+    """A piece of the result buffer."""
+
+    OPCODE = 0x91
+
+    offset: U32
+    data: Tail
+
+
+@dataclass(frozen=True)
+class Fetch(Request):
+    """Ask for a piece of the result buffer."""
+
+    OPCODE = 0x11
+    CLASS = OpClass.PURE
+    REPLY = Chunk
+
+    offset: U32
+    length: U16
+
+
+@dataclass(frozen=True)
+class Result(Message):
+    """Numbers are in the result buffer; the first of them are here."""
+
+    OPCODE = 0xA0
+
+    total: U32
+    """Bytes in the result buffer."""
+    crc: U32
+    """CRC-32C over all of them."""
+    head: Tail
+    """The first bytes, as many as the frame holds."""
+
+
+# Reading
+
+
+@dataclass(frozen=True)
+class ReadCells(Request):
+    """Read every device of a rectangle by itself, unselected rows floating.
+
+    Result, row by row: u16 sums of ADC codes over the reads; with automatic gain followed by a u8 gain
+    index per device (the first read chooses it, the others keep it).
+    """
+
+    OPCODE = 0x20
+    CLASS = OpClass.READ
+    REPLY = Result
+
+    array: U8
+    gain: U8
+    """Gain index, or `AUTO_GAIN`."""
+    reads: U8
+    """Reads summed, 1 to 64."""
+    row: U8
+    row_count: U8
+    col: U8
+    col_count: U8
+
+
+@dataclass(frozen=True)
+class Multiply(Request):
+    """Drive rows by the staged vectors and sample columns.
+
+    Staged, vector by vector: one i16 per row, at most 2**input_bits - 1 in magnitude, negative only if
+    `signed`. The board sends the bits one by one, positive and negative parts apart.
+    Result, vector by vector: an i32 per chosen column, the sum over bits k and reads of
+    2**k (positive phase - negative phase) codes; then, over the whole batch, one u8 per vector and
+    column that is 1 where a conversion was at either end of the ADC.
+    """
+
+    OPCODE = 0x21
+    CLASS = OpClass.READ
+    REPLY = Result
+
+    array: U8
+    gain: U8
+    """Gain index; automatic gain is refused here, since sums of codes need one scale."""
+    reads: U8
+    input_bits: U8
+    signed: U8
+    col: U8
+    col_count: U8
+    vectors: U16
+    staged_crc: U32
+    """CRC-32C over the staged bytes this product is for."""
+
+
+@dataclass(frozen=True)
+class Book(Message):
+    """The chip's time and energy since it was powered, by cause."""
+
+    OPCODE = 0xA2
+
+    clock_ns: U64
+    """The chip's own clock; on a virtual chip it runs by simulated time."""
+    energy_fj: U64x8
+    """Row drivers, array, TIA, ADC, SET pulses, RESET pulses, board, spare."""
+    reads: U64
+    """Single-device reads."""
+    products: U64
+    """Analog vector products (one per bit and sign)."""
+    set_pulses: U64
+    reset_pulses: U64
+
+
+@dataclass(frozen=True)
+class GetBook(Request):
+    """Ask for the chip's time and energy."""
+
+    OPCODE = 0x22
+    CLASS = OpClass.PURE
+    REPLY = Book
+
+
+@dataclass(frozen=True)
+class Waited(Message):
+    """The wait is over."""
+
+    OPCODE = 0xA3
+
+    clock_ns: U64
+
+
+@dataclass(frozen=True)
+class Wait(Request):
+    """Let the chip rest. Hardware waits; the virtual chip moves its clock at once."""
+
+    OPCODE = 0x23
+    CLASS = OpClass.EFFECT
+    REPLY = Waited
+
+    duration_ms: U32
+
+
+# Pulses and jobs
+
+
+@dataclass(frozen=True)
+class Pulsed(Message):
+    """Pulses are done."""
+
+    OPCODE = 0xB0
+
+    pulses: U32
+    """Given by this request."""
+    total_pulses: U64
+    """Since the chip was made."""
+
+
+@dataclass(frozen=True)
+class Pulse(Request):
+    """Give every device of a rectangle the same pulses, one device at a time. Needs the lease."""
+
+    OPCODE = 0x30
+    CLASS = OpClass.EFFECT
+    REPLY = Pulsed
+
+    array: U8
+    direction: U8
+    """`SET` or `RESET`."""
+    volt_code: U16
+    gate_code: U16
+    width_ns: U32
+    count: U16
+    """Pulses per device."""
+    row: U8
+    row_count: U8
+    col: U8
+    col_count: U8
+
+
+@dataclass(frozen=True)
+class PulseMap(Request):
+    """Give each device its own pulse. Needs the lease.
+
+    Staged: a u16 voltage code per device, row by row, then a u16 gate code per device; a device with
+    code 0 in either is skipped.
+    """
+
+    OPCODE = 0x31
+    CLASS = OpClass.EFFECT
+    REPLY = Pulsed
+
+    array: U8
+    direction: U8
+    width_ns: U32
+    staged_crc: U32
+
+
+@dataclass(frozen=True)
+class Started(Message):
+    """The job runs."""
+
+    OPCODE = 0xB8
+
+    job_id: U32
+
+
+@dataclass(frozen=True)
+class StartProgram(Request):
+    """Write-and-verify a whole array inside the board, on integers alone. Needs the lease.
+
+    Staged: one bit per device, row by row, least significant bit first, that selects the devices to
+    program; then a u16 target per device, row by row: the sum of ADC codes over `reads` reads that the
+    device should show. Each round reads every selected device that is not done. One within
+    `tolerance_in` of its target is done; one below gets a SET pulse, one above a RESET pulse. A device keeps its
+    own voltages: the first pulse is at the ramp's start, each further one in the same direction a step higher;
+    past the top the gate goes up one step and the voltage starts again; past the last gate the highest
+    voltages are kept and retries counted. All ramps of a device restart when it changes direction.
+    At the end every device within `tolerance_out` counts as verified.
+
+    Report, see `OpenReport`.
+    """
+
+    OPCODE = 0x38
+    CLASS = OpClass.EFFECT
+    REPLY = Started
+
+    job_id: U32
+    """Chosen by the host, not 0; a job of the same id is never started twice."""
+    array: U8
+    gain: U8
+    reads: U8
+    max_retries: U8
+    max_rounds: U16
+    tolerance_in: U16
+    """Sum of codes."""
+    tolerance_out: U16
+    set_volt_first: U16
+    set_volt_last: U16
+    set_volt_step: U16
+    set_gate_first: U16
+    set_gate_last: U16
+    set_gate_step: U16
+    set_width_ns: U32
+    reset_volt_first: U16
+    reset_volt_last: U16
+    reset_volt_step: U16
+    reset_gate_first: U16
+    reset_gate_last: U16
+    reset_gate_step: U16
+    reset_width_ns: U32
+    staged_crc: U32
+
+
+@dataclass(frozen=True)
+class Job(Message):
+    """How far a job is."""
+
+    OPCODE = 0xB9
+
+    job_id: U32
+    state: U8
+    """`JobState`."""
+    fault: U8
+    """`Fault` that ended it, if one did."""
+    round: U16
+    devices: U32
+    """Selected."""
+    verified: U32
+    """Within tolerance at their last read."""
+    gave_up: U32
+    pulses: U32
+    reads: U32
+    """Conversions."""
+
+
+@dataclass(frozen=True)
+class GetJob(Request):
+    """Ask how far a job is."""
+
+    OPCODE = 0x39
+    CLASS = OpClass.PURE
+    REPLY = Job
+
+    job_id: U32
+
+
+@dataclass(frozen=True)
+class StopJob(Request):
+    """End a job after its current round; its report stays."""
+
+    OPCODE = 0x3A
+    CLASS = OpClass.PURE
+    REPLY = Job
+
+    job_id: U32
+
+
+@dataclass(frozen=True)
+class OpenReport(Request):
+    """Put a finished job's report into the result buffer.
+
+    Write-and-verify, each block over all devices row by row: u16 final sum of codes; u16 SET pulses;
+    u16 RESET pulses; u16 last voltage code; u16 last gate code; u8 `Verdict`.
+    """
+
+    OPCODE = 0x3B
+    CLASS = OpClass.PURE
+    REPLY = Result
+
+    job_id: U32
+
+
+# Virtual chips only
+
+
+@dataclass(frozen=True)
+class GetPlanted(Request):
+    """Ask a virtual chip which devices it was made stuck; hardware answers `UNKNOWN_OPCODE`.
+
+    For judging a fault scan after the fact. Result: one u8 per device: 0 healthy, 1 stuck on, 2 stuck off,
+    3 stuck at a value; then an i32 per device: its conductance in 10 pS now.
+    """
+
+    OPCODE = 0x70
+    CLASS = OpClass.PURE
+    REPLY = Result
+
+    array: U8
+
+
+REQUESTS: tuple[type[Request], ...] = (
+    Hello,
+    GetInfo,
+    GetLimits,
+    TightenLimits,
+    GetState,
+    Arm,
+    ClearFault,
+    Safe,
+    Stage,
+    Fetch,
+    ReadCells,
+    Multiply,
+    GetBook,
+    Wait,
+    Pulse,
+    PulseMap,
+    StartProgram,
+    GetJob,
+    StopJob,
+    OpenReport,
+    GetPlanted,
+)
+
+MESSAGES: tuple[type[Message], ...] = (
+    *REQUESTS,
+    *dict.fromkeys(request.REPLY for request in REQUESTS),
+    Refusal,
+)
+
+REQUEST_BY_OPCODE = {request.OPCODE: request for request in REQUESTS}
+
+SCHEMA_HASH = schema_hash(MESSAGES)
