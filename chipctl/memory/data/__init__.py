@@ -1,0 +1,1 @@
+"""The bundled digits; `README.md` names their origin and licence."""
