@@ -33,7 +33,8 @@ PROTOCOL_MAJOR = 1
 PROTOCOL_MINOR = 0
 
 MAX_PAYLOAD = 560
-"""Most payload bytes in a frame: with header and CRC below the 655 bytes to which CRC-32C keeps Hamming distance 6."""
+"""Most payload bytes in a frame; with header and CRC it stays below 655 bytes, where CRC-32C still
+has Hamming distance 6."""
 
 CHUNK_BYTES = 512
 """Usual size of one staged or fetched piece."""
@@ -485,9 +486,9 @@ class StartProgram(Request):
     Staged: one bit per device, row by row, least significant bit first, that selects the devices to
     program; then a u16 target per device, row by row: the sum of ADC codes over `reads` reads that the
     device should show. Each round reads every selected device that is not done. One within
-    `tolerance_in` of its target is done; one below gets a SET pulse, one above a RESET pulse. A device keeps its
-    own voltages: the first pulse is at the ramp's start, each further one in the same direction a step higher;
-    past the top the gate goes up one step and the voltage starts again; past the last gate the highest
+    `tolerance_in` of its target is done; one below gets a SET pulse, one above a RESET pulse. A device
+    keeps its own voltages: the first pulse is at the ramp's start, each further one in the same direction a
+    step higher; past the top the gate goes up one step and the voltage starts again; past the last gate the highest
     voltages are kept and retries counted. All ramps of a device restart when it changes direction.
     At the end every device within `tolerance_out` counts as verified.
 

@@ -17,6 +17,8 @@ class Status(IntEnum):
     """Older than the reply cache reaches; nothing was executed now."""
     NO_SESSION = 13
     """The board has no such session (it was reset, or another host said hello)."""
+    DISCARDED = 14
+    """A request before this one was refused while this one was already under way; not executed."""
 
     UNKNOWN_OPCODE = 20
     """2x, the protocol: this firmware has no such request."""

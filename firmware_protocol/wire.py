@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from functools import cache
 from typing import Annotated, Any, ClassVar, Self, get_type_hints
 
 
@@ -102,9 +101,18 @@ class Layout:
     """Whether every fixed field is a scalar, so that values need no conversion."""
 
 
-@cache
+_LAYOUTS: "dict[type[Message], Layout]" = {}
+
+
 def layout(message: "type[Message]") -> Layout:
-    """The byte layout that a message's annotations declare."""
+    """The byte layout that a message's annotations declare; worked out once per class."""
+    found = _LAYOUTS.get(message)
+    if found is None:
+        found = _LAYOUTS[message] = _measure(message)
+    return found
+
+
+def _measure(message: "type[Message]") -> Layout:
     hints = get_type_hints(message, include_extras=True)
     names = tuple(f.name for f in fields(message))
     kinds: tuple[Kind, ...] = tuple(hints[name].__metadata__[0] for name in names)
