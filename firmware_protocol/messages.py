@@ -488,8 +488,8 @@ class StartProgram(Request):
     device should show. Each round reads every selected device that is not done. One within
     `tolerance_in` of its target is done; one below gets a SET pulse, one above a RESET pulse. A device
     keeps its own voltages: the first pulse is at the ramp's start, each further one in the same direction a
-    step higher; past the top the gate goes up one step and the voltage starts again; past the last gate the highest
-    voltages are kept and retries counted. All ramps of a device restart when it changes direction.
+    step higher; past the top the gate goes up one step and the voltage starts again; past the last gate the
+    highest voltages are kept and retries counted. All ramps of a device restart when it changes direction.
     At the end every device within `tolerance_out` counts as verified.
 
     Report, see `OpenReport`.
