@@ -99,7 +99,8 @@ class Welcome(Message):
 
 @dataclass(frozen=True)
 class Hello(Request):
-    """Open a session. Always sequence 0; the frame header carries the host's random session id."""
+    """Open a session. The frame header carries a random session number of the host's, and the sequence
+    number after which requests are counted."""
 
     OPCODE = 0x01
     CLASS = OpClass.PURE

@@ -1,0 +1,44 @@
+"""The rules both ends of a session keep, so that every effect happens at most once.
+
+Naming. A hello carries a random number of the host's, and its own sequence number is random too; board
+and host then call the session by the first combined with the board's boot number. A frame of an earlier
+boot or another host thus names no living session, whenever it arrives, and a hello that was once
+accepted opens nothing a second time.
+
+Order. Requests are numbered from the hello on. The board executes them in that order, each once, and
+keeps the last `window` replies; the host has at most `window` requests without a reply. A request that
+comes again is answered from those replies. One that comes before its turn is dropped, with a notice.
+The line keeps order, so when the answer to a request arrives, whatever was sent before that request and
+is still without an answer was lost, or its reply was: the host sends it again. When nothing arrives, it
+sends the oldest again after a time-out. No other rule decides what is repeated.
+
+Refusals. Each request says in `ack` which reply was the newest its author knew. After a refusal the
+board discards what was asked in ignorance of it; no half of a batch runs past an error.
+
+Size. Each request says in `room` how many payload bytes its reply may have; the board cuts the tail of
+a reply that may be cut, and the host cuts the tail of a request that may be cut when it sends it again.
+What was cut is asked for anew by offset. So frames shrink while frames keep failing.
+
+Safe. A request of class SAFE has no part in any of this: it is always executed, in any state.
+"""
+
+WINDOW = 8
+"""Requests under way at once, and replies a board keeps, unless it says otherwise."""
+
+_NUMBERS = 0x10000
+
+
+def follows(seq: int, steps: int = 1) -> int:
+    """The sequence number `steps` after `seq`; they wrap at 16 bits."""
+    return (seq + steps) % _NUMBERS
+
+
+def distance(later: int, earlier: int) -> int:
+    """How far `later` is after `earlier`; negative if it is before it."""
+    steps = (later - earlier) % _NUMBERS
+    return steps if steps < _NUMBERS // 2 else steps - _NUMBERS
+
+
+def session_name(host_number: int, boot_id: int) -> int:
+    """What host and board call the session opened by a hello with `host_number`."""
+    return (host_number ^ boot_id ^ (boot_id >> 16)) % _NUMBERS
