@@ -73,14 +73,6 @@ def to_patterns(images: npt.NDArray[np.uint8], side: int = 8) -> npt.NDArray[np.
     return np.where(bright, 1, -1).astype(np.int8)
 
 
-def flip(
-    patterns: npt.NDArray[np.int8], probability: float, rng: np.random.Generator
-) -> npt.NDArray[np.int8]:
-    """Cues: every ±1 changes its sign independently with `probability`; any shape."""
-    flipped = rng.random(patterns.shape) < probability
-    return np.where(flipped, -patterns, patterns).astype(np.int8)
-
-
 def _load_part(directory: Path, part: str) -> Digits:
     images = _read_idx(directory, f"{part}-images-idx3-ubyte", ndim=3)
     labels = _read_idx(directory, f"{part}-labels-idx1-ubyte", ndim=1)

@@ -1,0 +1,47 @@
+"""Classical rules for one layer: patterns (..., M, N) of ±1 → symmetric weights (..., N, N).
+
+They have no bias and no notion of a box; scale to the span with `Layer.spanning`.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+Patterns = npt.NDArray[np.int8] | npt.NDArray[np.floating]
+
+
+def hebbian(patterns: Patterns) -> npt.NDArray[np.float64]:
+    """W = ΞᵀΞ / N without self-connection (Hebb; Hopfield 1982)."""
+    states = np.asarray(patterns, np.float64)
+    weights: npt.NDArray[np.float64] = np.swapaxes(states, -1, -2) @ states / states.shape[-1]
+    return weights * (1 - np.eye(states.shape[-1]))
+
+
+def storkey(patterns: Patterns) -> npt.NDArray[np.float64]:
+    """Storkey's incremental rule (ICANN 1997), pattern after pattern, no self-connection.
+
+    Each pattern ξ adds (ξᵢξⱼ − ξᵢhⱼᵢ − hᵢⱼξⱼ) / N with hᵢⱼ = Σₖ≠ᵢⱼ wᵢₖ ξₖ.
+    """
+    states = np.asarray(patterns, np.float64)
+    neurons = states.shape[-1]
+    off_diagonal = 1 - np.eye(neurons)
+    weights = np.zeros((*states.shape[:-2], neurons, neurons))
+    for index in range(states.shape[-2]):
+        state = states[..., index, :]
+        outer = state[..., :, None] * state[..., None, :]
+        own = np.diagonal(weights, axis1=-2, axis2=-1) * state
+        field = (weights @ state[..., None])[..., 0] - own
+        local = field[..., :, None] - weights * state[..., None, :]
+        cross = local * state[..., None, :]
+        weights += off_diagonal * (outer - cross - np.swapaxes(cross, -1, -2)) / neurons
+    return weights
+
+
+def pseudo_inverse(patterns: Patterns) -> npt.NDArray[np.float64]:
+    """W = Ξ⁺Ξ, the projection on the patterns' span (Personnaz et al. 1986).
+
+    Every pattern is an eigenvector with eigenvalue 1, linearly dependent ones too. The
+    self-connection stays: without it a pattern need not remain a fixed point.
+    """
+    states = np.asarray(patterns, np.float64)
+    weights: npt.NDArray[np.float64] = np.linalg.pinv(states) @ states
+    return weights

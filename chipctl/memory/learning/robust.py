@@ -1,0 +1,163 @@
+"""Noise-aware training inside the boxes: the default rule.
+
+Every unit is a sign. With independent noise of variance s² on its field µ the mean of that sign
+is erf(µ / √2s) ≈ tanh(√(2/π) µ/s), so the published surrogate tanh(λ(Wξ + b)) (He et al., eq. 4)
+is kept, with a steepness λ that the noise dictates, unit by unit and pattern by pattern. An input
+sign with mean a has variance 1 − a²: means alone travel from layer to layer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from chipctl.memory.learning.boxes import Box
+from chipctl.memory.learning.descent import Descent, Parameters, descend
+from chipctl.memory.learning.layers import Hidden, Layer
+from chipctl.memory.learning.recall import flip, recall
+
+Array = npt.NDArray[np.float32]
+
+_STEEPNESS = float(np.sqrt(2 / np.pi))
+_FIRST_WEIGHTS = 0.05  # units of the span; codes of hidden units then follow the patterns
+_HARDER = 2  # flips in training, of those expected
+_REHEARSALS = 100  # cues per pattern that choose among the restarts
+
+
+@dataclass(frozen=True)
+class Robust:
+    """What the memory must survive, and the effort spent on it.
+
+    flip_probability: of each pixel in the cues to come. Training draws `cues` per pattern and
+    step with twice as many flips: the first pass decides, later ones see fewer.
+    blur: a further flip probability, averaged in closed form; it smooths the landscape.
+    weight_sigma: standard deviation of a pair's programming error, units of the span; 0.046 is
+    σ = 4 µS per device with 7 % of the devices off by up to ±20 µS, of 150 µS.
+    column_sigma: relative gain error of a column, drawn separately for both columns of a pair.
+    restarts: trained side by side; the best at recall with units `hidden` wins.
+    """
+
+    flip_probability: float = 0.1
+    blur: float = 0.05
+    weight_sigma: float = 0.046
+    column_sigma: float = 0.04
+    steps: int = 1000
+    rate: float = 0.02
+    bias: bool = True
+    cues: int = 5
+    restarts: int = 4
+    hidden: Hidden = "sign"
+    seed: int = 0
+
+    def fit(self, patterns: Array, boxes: Sequence[Box]) -> tuple[list[Layer], Array]:
+        """Layers for patterns ±1 (..., M, N) and the losses (steps, ...) of their training."""
+        rng = np.random.default_rng(self.seed)
+        trials = np.broadcast_to(patterns, (self.restarts, *patterns.shape))
+        layers = [_first(box, trials.shape[:-2], rng) for box in boxes]
+        gradients_of = partial(self._gradients, np.repeat(trials, self.cues, axis=-2), rng)
+        plan = Descent(self.steps, self.rate, 4 * self.rate if self.bias else 0.0)
+        losses = descend(layers, boxes, gradients_of, plan)
+        trained = self._with_gains(layers, trials)
+        best = np.argmax(self._rehearse(trained, boxes, trials, rng), axis=0)
+        return [_pick(layer, best) for layer in trained], _best_of(losses.swapaxes(0, 1), best)
+
+    def _gradients(
+        self, targets: Array, rng: np.random.Generator, layers: Sequence[Parameters]
+    ) -> tuple[Array, list[Parameters]]:
+        """Mean −log of the probability that a pixel comes out right, and its slopes."""
+        kept = rng.random(targets.shape, dtype=np.float32) >= _HARDER * self.flip_probability
+        cues = np.float32(1 - 2 * self.blur) * np.where(kept, targets, -targets)
+        passed = []
+        means = cues
+        for layer in layers:
+            passed.append(self._pass(layer, means))
+            means = passed[-1].means
+        right = 1 + targets * means + np.float32(1e-6)
+        loss = -np.log(right / 2).mean(axis=(-2, -1))
+        slope = -targets / right / np.float32(right[0].size)
+        slopes = []
+        for layer, one in zip(reversed(layers), reversed(passed), strict=True):
+            gradient, slope = self._back(layer, one, slope)
+            slopes.insert(0, gradient)
+        return loss, slopes
+
+    def _pass(self, layer: Parameters, inputs: Array) -> "_Pass":
+        """Means of a layer's signs (..., K, outputs) from the means of its inputs."""
+        weights = layer.weights
+        fields = inputs @ weights.swapaxes(-1, -2) + layer.bias[..., None, :]
+        common = inputs @ np.abs(weights).swapaxes(-1, -2)
+        variance = (1 - inputs**2) @ (weights**2).swapaxes(-1, -2)
+        variance += np.float32(weights.shape[-1] * self.weight_sigma**2)
+        variance += np.float32(self.column_sigma**2 / 2) * common**2
+        spread = np.sqrt(variance)
+        means = np.tanh(np.float32(_STEEPNESS) * fields / spread)
+        return _Pass(inputs, fields, common, spread, means)
+
+    def _back(self, layer: Parameters, one: "_Pass", slope: Array) -> tuple[Parameters, Array]:
+        """Slopes of the loss along a layer's parameters and inputs, from those along its means."""
+        weights, inputs = layer.weights, one.inputs
+        by_field = slope * (1 - one.means**2) * np.float32(_STEEPNESS) / one.spread
+        by_variance = -by_field * one.fields / (2 * one.spread**2)
+        by_common = by_variance * np.float32(self.column_sigma**2) * one.common
+        gradient = (
+            by_field.swapaxes(-1, -2) @ inputs
+            + 2 * weights * (by_variance.swapaxes(-1, -2) @ (1 - inputs**2))
+            + np.sign(weights) * (by_common.swapaxes(-1, -2) @ inputs)
+        )
+        by_input = by_field @ weights - 2 * inputs * (by_variance @ weights**2) + by_common @ np.abs(weights)
+        return Parameters(gradient, by_field.sum(axis=-2)), by_input
+
+    def _with_gains(self, layers: Sequence[Parameters], trials: Array) -> list[Layer]:
+        """Layers whose tanh units, if used, are as steep as their noise makes a sign's mean."""
+        means = np.float32(1 - 2 * self.flip_probability) * trials
+        trained = []
+        for layer in layers:
+            one = self._pass(layer, means)
+            gain = np.asarray(_STEEPNESS / one.spread.mean(axis=(-2, -1)), np.float32)
+            trained.append(Layer(layer.weights, layer.bias, gain))
+            means = one.means
+        return trained
+
+    def _rehearse(
+        self, layers: Sequence[Layer], boxes: Sequence[Box], trials: Array, rng: np.random.Generator
+    ) -> Array:
+        """Mean cosine of recall with misprogrammed weights, (restarts, ...)."""
+        noisy = []
+        for layer, box in zip(layers, boxes, strict=True):
+            error = rng.normal(0, self.weight_sigma, layer.weights.shape)
+            noisy.append(replace(layer, weights=box.clip(layer.weights + error)))
+        targets = np.repeat(trials, _REHEARSALS, axis=-2).astype(np.int8)
+        cues = flip(targets, self.flip_probability, rng)
+        final = recall(noisy, cues, hidden=self.hidden).final
+        return (final * targets).mean(axis=(-2, -1), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What one layer's pass leaves for the way back; all (..., K, inputs or outputs)."""
+
+    inputs: Array
+    fields: Array
+    common: Array
+    spread: Array
+    means: Array
+
+
+def _first(box: Box, trials: tuple[int, ...], rng: np.random.Generator) -> Parameters:
+    outputs, inputs = box.shape[-2:]
+    weights = rng.uniform(-_FIRST_WEIGHTS, _FIRST_WEIGHTS, (*trials, outputs, inputs))
+    return Parameters(box.clip(weights), np.zeros((*trials, outputs), np.float32))
+
+
+def _pick(layer: Layer, best: npt.NDArray[np.intp]) -> Layer:
+    parts = (_best_of(part, best) for part in (layer.weights, layer.bias, layer.gain))
+    return Layer(*parts)
+
+
+def _best_of(values: Array, best: npt.NDArray[np.intp]) -> Array:
+    """From values (restarts, trials..., rest...) those of restart best (trials...)."""
+    index = best.reshape(1, *best.shape, *(1,) * (values.ndim - 1 - best.ndim))
+    chosen: Array = np.take_along_axis(values, index, axis=0)[0]
+    return chosen
