@@ -1,0 +1,264 @@
+"""The pictures of a run, after He et al. Fig. 3 and 4: plain arrays in SI in, inline SVG out."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import ArrayLike, NDArray
+
+from chipctl.runs.drawing import BLUE, GREEN, GREY, INK, ORANGE, canvas, frame_cells
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PUBLISHED_MEAN_SIEMENS, PUBLISHED_STD_SIEMENS = 0.108e-6, 3.894e-6
+"""Programming error of He et al., Fig. 6a."""
+
+_SPAN_MICROSIEMENS = 150
+_ERROR_MICROSIEMENS = 15
+_FAULTS = (("stuck low", "v", BLUE), ("stuck high", "^", ORANGE), ("stuck between", "D", GREEN))
+
+
+def conductance_maps(target: ArrayLike, readback: ArrayLike, mask: ArrayLike | None = None) -> Markup:
+    """Target, readback and their difference, array by array (He Fig. 3b, c).
+
+    Siemens, shape (rows, cols) or (arrays, rows, cols), NaN where a device is not used; devices set
+    in the boolean `mask` (the stuck ones) are marked.
+    """
+    wanted, found = _per_array(target), _per_array(readback)
+    marked = np.zeros(wanted.shape, bool) if mask is None else _per_array(mask).astype(bool)
+    count = len(wanted)
+    alt = f"Target and readback conductance of {count} array(s), 0 to 150 µS"
+    with canvas(9.6, 0.35 + 3.0 * count, alt) as drawing:
+        grid = drawing.figure.subplots(count, 3, squeeze=False)
+        for index, (left, middle, right) in enumerate(grid):
+            pictures = [
+                _map(left, wanted[index], "viridis", (0, _SPAN_MICROSIEMENS)),
+                _map(middle, found[index], "viridis", (0, _SPAN_MICROSIEMENS)),
+                _map(
+                    right,
+                    found[index] - wanted[index],
+                    "PuOr",
+                    (-_ERROR_MICROSIEMENS, _ERROR_MICROSIEMENS),
+                ),
+            ]
+            left.set_title(f"array {index}: target")
+            middle.set_title(f"array {index}: readback")
+            right.set_title(f"array {index}: readback − target")
+            for axes in (middle, right):
+                axes.set_ylabel("")
+            for axes in (left, middle, right):
+                _mark_cells(axes, marked[index])
+        figure = drawing.figure
+        figure.colorbar(pictures[1], ax=grid[:, :2], label="conductance / µS", pad=0.01, aspect=28)
+        figure.colorbar(
+            pictures[2], ax=grid[:, 2], label="difference / µS", pad=0.02, extend="both", aspect=28
+        )
+    return drawing.markup
+
+
+def fault_map(kinds: ArrayLike) -> Markup:
+    """Where devices are stuck: 0 healthy, 1 stuck low, 2 stuck high, 3 stuck between.
+
+    Integers, shape (rows, cols) or (arrays, rows, cols).
+    """
+    maps = _per_array(kinds).astype(int)
+    count, rows, cols = maps.shape
+    alt = f"Fault map: {np.count_nonzero(maps)} of {maps.size} devices stuck"
+    with canvas(min(3.2 * count, 9.6), 3.75, alt) as drawing:
+        grid = drawing.figure.subplots(1, count, squeeze=False)[0]
+        for index, axes in enumerate(grid):
+            for kind, (name, marker, colour) in enumerate(_FAULTS, start=1):
+                row, col = np.nonzero(maps[index] == kind)
+                axes.scatter(col, row, s=9, marker=marker, color=colour, linewidths=0, label=name)
+            axes.set(xlim=(-0.5, cols - 0.5), ylim=(rows - 0.5, -0.5), aspect="equal")
+            frame_cells(axes, rows, cols)
+            stuck = np.count_nonzero(maps[index])
+            axes.set_title(f"array {index}: {stuck} of {maps[index].size} stuck")
+        totals = [np.count_nonzero(maps == kind) for kind in (1, 2, 3)]
+        labels = [f"{name} ({total})" for (name, _, _), total in zip(_FAULTS, totals, strict=True)]
+        handles = grid[0].get_legend_handles_labels()[0]
+        drawing.figure.legend(handles, labels, loc="outside lower center", ncols=3, markerscale=1.8)
+    return drawing.markup
+
+
+def error_histogram(errors_siemens: ArrayLike, tolerance_siemens: float = 5e-6) -> Markup:
+    """Programming error, readback − target, beside the published distribution (He Fig. 6a)."""
+    errors = np.asarray(errors_siemens, float).ravel() * 1e6
+    errors = errors[np.isfinite(errors)]
+    if errors.size == 0:
+        raise ValueError("no programming error to draw: every device is NaN")
+    mean, std = float(errors.mean()), float(errors.std())
+    published = PUBLISHED_MEAN_SIEMENS * 1e6, PUBLISHED_STD_SIEMENS * 1e6
+    limit, tolerance = 20.0, tolerance_siemens * 1e6
+    volts = np.linspace(-limit, limit, 401)
+    beyond = np.count_nonzero(np.abs(errors) > limit)
+    alt = f"Programming error: mean {mean:+.2f} µS, standard deviation {std:.2f} µS, {errors.size} devices"
+    with canvas(6.4, 3.3, alt) as drawing:
+        axes = drawing.figure.subplots()
+        axes.axvspan(
+            -tolerance, tolerance, color=GREY, alpha=0.16, lw=0, label=f"tolerance ±{tolerance:g} µS"
+        )
+        axes.hist(np.clip(errors, -limit, limit), np.arange(-limit, limit + 1), color=BLUE, alpha=0.75)
+        axes.plot(
+            volts, errors.size * _gaussian(volts, mean, std), color=INK, label=_moments("this run", mean, std)
+        )
+        axes.plot(
+            volts,
+            errors.size * _gaussian(volts, *published),
+            "--",
+            color=ORANGE,
+            label=_moments("He et al.", *published),
+        )
+        axes.set(xlabel="readback − target / µS", ylabel="devices per µS", xlim=(-limit, limit))
+        axes.set_ylim(top=axes.get_ylim()[1] * 1.05)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        share = np.mean(np.abs(errors) <= tolerance)
+        note = f"{errors.size} devices\n{share:.1%} within ±{tolerance:g} µS\n{beyond} beyond ±{limit:g} µS"
+        axes.text(1.03, 0.42, note, transform=axes.transAxes, va="top", fontsize=8)
+    return drawing.markup
+
+
+def digits(
+    corrupted: ArrayLike, recalled: ArrayLike, stored: ArrayLike, labels: Sequence[str] = ()
+) -> Markup:
+    """Cue, recalled and stored patterns, one column each; wrong pixels are outlined (He Fig. 3e, 4d).
+
+    Values in [-1, 1], shape (patterns, side²) or (patterns, side, side).
+    """
+    images = [_square(patterns) for patterns in (corrupted, recalled, stored)]
+    truth = images[-1]
+    count = len(truth)
+    wrong = [int(np.count_nonzero(_differs(image, truth))) for image in images[:2]]
+    alt = f"{count} patterns: {wrong[0]} wrong pixels in the cues, {wrong[1]} after recall"
+    names = ["cue", "recalled", "stored"]
+    with canvas(min(0.55 + 0.9 * count, 9.6), 2.95, alt) as drawing:
+        grid = drawing.figure.subplots(3, count, squeeze=False)
+        for line, (name, image) in enumerate(zip(names, images, strict=True)):
+            for col, axes in enumerate(grid[line]):
+                _draw_pattern(axes, image[col], _differs(image[col], truth[col]))
+            grid[line, 0].set_ylabel(name)
+        for axes, label in zip(grid[0], labels, strict=False):
+            axes.set_title(label)
+        for axes, image, pattern in zip(grid[1], images[1], truth, strict=True):
+            axes.set_xlabel(f"{_cosine(image, pattern):.3f}", fontsize=8, labelpad=2)
+    return drawing.markup
+
+
+def energy_and_cosine(energies: Sequence[ArrayLike], cosines: Sequence[ArrayLike]) -> Markup:
+    """Energy and cosine similarity against iteration, one line per recall and their mean (He Fig. 3f).
+
+    One sequence per recall, from iteration 0 (the cue); a recall that settled early keeps its last value.
+    """
+    alt = f"Energy and cosine similarity of {len(cosines)} recalls against iteration"
+    with canvas(8.0, 3.0, alt) as drawing:
+        left, right = drawing.figure.subplots(1, 2)
+        _draw_traces(left, energies, ORANGE)
+        _draw_traces(right, cosines, BLUE)
+        left.set(xlabel="iteration", ylabel="energy / units of weight")
+        right.set(xlabel="iteration", ylabel="cosine similarity")
+        right.axhline(1, color=INK, lw=0.7, ls=":")
+        right.legend(loc="lower right")
+    return drawing.markup
+
+
+def memory_bars(cosines: Mapping[str, Mapping[str, ArrayLike]], required: float = 0.995) -> Markup:
+    """Mean cosine of each memory under each condition (programmed, controls); a dot is the worst digit.
+
+    `cosines[memory][condition]` holds one value per digit.
+    """
+    conditions = list(dict.fromkeys(name for memory in cosines.values() for name in memory))
+    colours = [BLUE, ORANGE, GREEN, GREY]
+    width = 0.8 / len(conditions)
+    worst = min(float(np.min(np.asarray(v))) for memory in cosines.values() for v in memory.values())
+    with canvas(7.2, 3.2, "Mean cosine similarity, programmed and controls") as drawing:
+        axes = drawing.figure.subplots()
+        for place, condition in enumerate(conditions):
+            held = [(x, np.asarray(m[condition])) for x, m in enumerate(cosines.values()) if condition in m]
+            at = np.array([x for x, _ in held]) + (place - (len(conditions) - 1) / 2) * width
+            means = [float(np.mean(values)) for _, values in held]
+            colour = colours[place % len(colours)]
+            axes.bar(at, means, width * 0.92, color=colour, label=condition)
+            lows = [float(np.min(values)) for _, values in held]
+            axes.plot(at, lows, "o", ms=4, mfc="white", mec=INK, mew=0.8)
+            for x, mean in zip(at, means, strict=True):
+                axes.text(x, max(mean, 0) + 0.02, f"{mean:.3f}", ha="center", fontsize=8)
+        axes.axhline(0, color=INK, lw=0.7)
+        axes.axhline(required, color=INK, lw=0.8, ls="--", label=f"required {required:g}")
+        axes.set(ylabel="cosine similarity", ylim=(min(0.0, worst - 0.05), 1.12))
+        axes.set_xticks(range(len(cosines)), list(cosines))
+        axes.tick_params(axis="x", length=0)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return drawing.markup
+
+
+def _per_array(values: ArrayLike) -> NDArray[Any]:
+    array = np.asarray(values)
+    if array.ndim not in (2, 3):
+        raise ValueError(f"expected (rows, cols) or (arrays, rows, cols), got shape {array.shape}")
+    return array if array.ndim == 3 else array[np.newaxis]
+
+
+def _map(axes: "Axes", siemens: NDArray[Any], colours: str, limits: tuple[float, float]) -> Any:
+    low, high = limits
+    picture = axes.imshow(siemens * 1e6, cmap=colours, vmin=low, vmax=high, interpolation="none")
+    frame_cells(axes, *siemens.shape)
+    return picture
+
+
+def _mark_cells(axes: "Axes", marked: NDArray[np.bool_]) -> None:
+    row, col = np.nonzero(marked)
+    for colour, width in (("black", 1.3), ("white", 0.6)):
+        axes.scatter(col, row, s=10, marker="s", facecolors="none", edgecolors=colour, linewidths=width)
+
+
+def _gaussian(x: NDArray[np.float64], mean: float, std: float) -> NDArray[np.float64]:
+    width = max(std, 1e-9)
+    return np.exp(-(((x - mean) / width) ** 2) / 2) / (width * math.sqrt(2 * math.pi))
+
+
+def _moments(name: str, mean: float, std: float) -> str:
+    return f"{name}: {mean:+.2f} µS, σ {std:.2f} µS"
+
+
+def _square(patterns: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(patterns, float)
+    side = math.isqrt(array[0].size)
+    if side * side != array[0].size:
+        raise ValueError(f"patterns of {array[0].size} pixels are not square")
+    return array.reshape(len(array), side, side)
+
+
+def _differs(image: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.abs(image - truth) > 0.5
+
+
+def _draw_pattern(axes: "Axes", image: NDArray[np.float64], wrong: NDArray[np.bool_]) -> None:
+    from matplotlib.patches import Rectangle
+
+    axes.imshow(image, cmap="gray", vmin=-1.25, vmax=1.1, interpolation="none")
+    for row, col in np.argwhere(wrong):
+        axes.add_patch(Rectangle((col - 0.42, row - 0.42), 0.84, 0.84, fill=False, ec=ORANGE, lw=1.4))
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _cosine(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    return float(np.sum(left * right) / max(np.linalg.norm(left) * np.linalg.norm(right), 1e-12))
+
+
+def _draw_traces(axes: "Axes", traces: Sequence[ArrayLike], colour: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    lines = [np.asarray(trace, float) for trace in traces]
+    longest = max(len(line) for line in lines)
+    held = np.array([np.pad(line, (0, longest - len(line)), mode="edge") for line in lines])
+    for line in lines:
+        axes.plot(line, color=colour, alpha=0.35, lw=0.9, marker="o", ms=2)
+    axes.plot(
+        held.mean(axis=0), color=colour, lw=2.2, marker="o", ms=4, label=f"mean of {len(lines)} recalls"
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y")

@@ -1,0 +1,241 @@
+"""The run store: one directory per run with its record, its log, its data and its report."""
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import structlog
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ValidationError
+
+from chipctl.errors import ChipctlError
+from chipctl.files import replace_file
+from chipctl.runs.log import LogFile, logging_to, plain
+from chipctl.runs.record import Outcome, RunRecord
+
+RECORD, LOG, DATA, REPORT = "run.json", "log.jsonl", "data.h5", "report.html"
+
+_log = structlog.get_logger()
+
+
+class StorageError(ChipctlError):
+    """The disk would not take a run's file, or holds one that is no run's file."""
+
+
+class Run:
+    """One run and its directory, `<root>/<UTC time>-<kind>-<id>/`.
+
+    Used as a context manager it records: every file is replaced as a whole, so a reader never finds
+    half of one; an exception ends the run as failed, Ctrl-C as stopped; when it is closed its files
+    become read-only. `Run.open` gives a finished run to read.
+
+    Raises:
+        StorageError: The directory cannot be made or a file cannot be written.
+    """
+
+    def __init__(self, root: Path, record: RunRecord) -> None:
+        self.record = record
+        self.path = Path(root) / record.name
+        self._recording = False
+        self._started = 0.0
+        self._log_file: LogFile | None = None
+        self._exits = ExitStack()
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The run kept in the directory `path`, to read."""
+        path = Path(path)
+        with _storage(path / RECORD, "read"):
+            text = (path / RECORD).read_text(encoding="utf-8")
+        try:
+            run = cls(path.parent, RunRecord.model_validate_json(text))
+        except ValidationError as error:
+            reason = error.errors(include_url=False)[0]["msg"]
+            raise StorageError(f"{path / RECORD} is not the record of a run: {reason}") from None
+        run.path = path
+        return run
+
+    def __enter__(self) -> Self:
+        with _storage(self.path, "make"):
+            self.path.mkdir(parents=True)
+        self._started = time.monotonic()
+        self._recording = True
+        try:
+            self._write_record()
+        except StorageError:
+            self.path.rmdir()
+            raise
+        self._log_file = self._exits.enter_context(logging_to(self.path / LOG, self.record.id))
+        _log.info("run started", kind=self.record.kind, path=self.path)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            outcome = Outcome.STOPPED if isinstance(error, KeyboardInterrupt) else Outcome.FAILED
+            self.record.outcome = outcome
+            self.record.error = f"{type(error).__name__}: {error}".rstrip(": ")
+            _log.info(f"run {outcome}", error=self.record.error, exc_info=error)
+        else:
+            self.record.outcome = Outcome.DONE
+            _log.info("run done")
+        self._exits.close()
+        try:
+            self._close()
+        except StorageError as failure:
+            if error is None:
+                raise
+            error.add_note(f"and the run could not be closed: {failure}")
+
+    @property
+    def report_path(self) -> Path:
+        """Where the report is, or will be."""
+        return self.path / REPORT
+
+    def update(self, **facts: Any) -> None:
+        """Set fields of the record (`chip`, `summary`, ...) and write it.
+
+        Raises:
+            ValueError: A field does not exist or its value does not fit.
+        """
+        self.record = RunRecord.model_validate(self.record.model_dump() | _plain_json(facts))
+        self._write_record()
+
+    def save(
+        self,
+        group: str,
+        /,
+        *,
+        attributes: Mapping[str, str | int | float] | None = None,
+        **arrays: tuple[ArrayLike, str],
+    ) -> None:
+        """Add named arrays, each with its unit, under `group` of the data file.
+
+        `run.save("programming/array0", target=(target, "S"), pulses=(pulses, "1"))`: a number
+        without a unit says "1". A group is written once.
+
+        Raises:
+            ValueError: The group exists or an array is not one of numbers.
+        """
+        self._require_recording()
+        path = self.path / DATA
+        with _storage(path, "write"):
+            memory = io.BytesIO(path.read_bytes() if path.exists() else b"")
+            with h5py.File(memory, "a") as file:
+                _add_group(file, group, arrays)
+                file[group].attrs.update(attributes or {})
+            replace_file(path, memory.getvalue())
+
+    def load(self, group: str) -> dict[str, tuple[NDArray[Any], str]]:
+        """The arrays saved under `group`, each with its unit."""
+        with _storage(self.path / DATA, "read"), h5py.File(self.path / DATA, "r") as file:
+            if group not in file:
+                raise ValueError(f"no group {group!r} in {self.path / DATA}")
+            items = file[group].items()
+            return {
+                name: (item[()], str(item.attrs["unit"]))
+                for name, item in items
+                if isinstance(item, h5py.Dataset)
+            }
+
+    def groups(self) -> list[str]:
+        """The names of all groups that hold arrays."""
+        found: set[str] = set()
+        if not (self.path / DATA).exists():
+            return []
+        with _storage(self.path / DATA, "read"), h5py.File(self.path / DATA, "r") as file:
+            file.visititems(lambda name, item: _note_parent(name, item, found))
+        return sorted(found)
+
+    def events(self) -> list[dict[str, Any]]:
+        """The log, one dict per event, oldest first."""
+        with _storage(self.path / LOG, "read"):
+            lines = (self.path / LOG).read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def write_report(self, html: str) -> Path:
+        """Write the report and say where it is."""
+        self._require_recording()
+        with _storage(self.report_path, "write"):
+            replace_file(self.report_path, html.encode())
+        return self.report_path
+
+    def _write_record(self) -> None:
+        self._require_recording()
+        with _storage(self.path / RECORD, "write"):
+            replace_file(self.path / RECORD, (self.record.model_dump_json(indent=2) + "\n").encode())
+
+    def _close(self) -> None:
+        files = [self.path / name for name in (LOG, DATA, REPORT) if (self.path / name).exists()]
+        with _storage(self.path, "close"):
+            self.record.files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        self.record.finished = datetime.now(UTC)
+        self.record.duration_s = round(time.monotonic() - self._started, 6)
+        self._write_record()
+        self._recording = False
+        with _storage(self.path, "close"):
+            for file in [*files, self.path / RECORD]:
+                file.chmod(0o444)
+            if self._log_file is not None and self._log_file.failure is not None:
+                raise self._log_file.failure
+
+    def _require_recording(self) -> None:
+        if not self._recording:
+            raise ValueError(f"run {self.path.name} is closed: its files are read-only")
+
+
+def list_runs(root: Path) -> list[Run]:
+    """The runs kept under `root`, oldest first; directories that are no runs are left out."""
+    with _storage(Path(root), "read"):
+        records = sorted(Path(root).glob(f"*/{RECORD}"))
+    runs = []
+    for record in records:
+        try:
+            runs.append(Run.open(record.parent))
+        except StorageError as error:
+            _log.warning("not a run", reason=str(error))
+    return sorted(runs, key=lambda run: run.record.started)
+
+
+def _add_group(file: Any, group: str, arrays: Mapping[str, tuple[ArrayLike, str]]) -> None:
+    if group in file:
+        raise ValueError(f"group {group!r} is already saved")
+    target = file.create_group(group)
+    for name, (values, unit) in arrays.items():
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"{group}/{name} has the type {array.dtype}: only numbers are saved")
+        packing = {"compression": "gzip", "shuffle": True} if array.size > 1024 else {}
+        target.create_dataset(name, data=array, **packing).attrs["unit"] = unit
+
+
+def _note_parent(name: str, item: object, found: set[str]) -> None:
+    if isinstance(item, h5py.Dataset):
+        found.add(name.rpartition("/")[0])
+
+
+def _plain_json(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: json.loads(json.dumps(fact, default=plain)) if isinstance(fact, Mapping) else fact
+        for name, fact in facts.items()
+    }
+
+
+@contextmanager
+def _storage(path: Path, verb: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        remedy = "" if verb == "read" else "; free some room or choose another folder"
+        raise StorageError(f"cannot {verb} {path}: {reason}{remedy}") from error
