@@ -1,0 +1,339 @@
+"""The host's end of a session: what to send when, and what became of every request."""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+
+from firmware_protocol.frame import DELIMITER, OVERHEAD, Decoder, Frame, Kind, encode
+from firmware_protocol.messages import MAX_PAYLOAD, Hello, Welcome
+from firmware_protocol.pace import ARMED_TIMEOUT_S, MAX_TIMEOUT_S, FrameSize, RoundTrip
+from firmware_protocol.session import follows, session_name
+from firmware_protocol.status import Status
+from firmware_protocol.wire import OpClass, Request, WireError, layout
+
+TRIES = 20
+"""Time-outs in a row after which the session counts as lost. At 20 % loss each way a try fails with
+p = 0.36; 200 exchanges then all succeed but for p = 200 * 0.36**20 < 1e-6."""
+
+HELLO_TRIES = 30
+SAFE_TRIES = 12
+SAFE_TIMEOUT_S = 0.05
+
+_MOST_OVERHEAD = OVERHEAD + MAX_PAYLOAD // 254
+
+
+class Outcome(Enum):
+    """What the host knows of a request."""
+
+    OPEN = "open"
+    """Queued or sent; no answer yet."""
+    ANSWERED = "answered"
+    """The board gave its final word: status and payload."""
+    NOT_SENT = "not sent"
+    """Not a byte of it left; it was not executed."""
+    UNKNOWN = "unknown"
+    """An effect that was sent and not answered: it happened once or not at all."""
+    LOST = "lost"
+    """Sent and not answered, but harmless to ask again."""
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One request and what became of it."""
+
+    request: Request
+    expect_s: float
+    """Time its execution may take before its silence means anything."""
+    ack: int
+    outcome: Outcome = Outcome.OPEN
+    status: int = Status.OK
+    opcode: int = 0
+    """Of the reply."""
+    payload: bytes = b""
+    """Of the reply."""
+
+
+@dataclass(eq=False)
+class _Sent:
+    """A request without an answer."""
+
+    ticket: Ticket
+    payload: bytes
+    fixed_bytes: int
+    has_tail: bool
+    session: int = 0
+    seq: int = 0
+    sends: int = 0
+    sent_s: float = 0.0
+    order: int = 0
+    """Place of its last sending among all sendings."""
+    due: bool = True
+
+
+def _prepare(ticket: Ticket) -> _Sent:
+    """Pack the request, so that one that cannot be sent fails where it was asked for."""
+    shape = layout(type(ticket.request))
+    payload = ticket.request.pack()
+    if len(payload) > MAX_PAYLOAD:
+        raise ValueError(f"{type(ticket.request).__name__}: {len(payload)} bytes; a frame has {MAX_PAYLOAD}")
+    return _Sent(ticket, payload, shape.fixed.size, shape.has_tail)
+
+
+class State(Enum):
+    """Whether requests can be sent."""
+
+    CLOSED = "closed"
+    GREETING = "greeting"
+    OPEN = "open"
+
+
+class HostSession:
+    """Takes requests and bytes, gives bytes and outcomes; the time comes from outside.
+
+    ticket = session.submit(request)
+    while ticket.outcome is Outcome.OPEN:
+        port.write(session.transmit(now()))
+        session.receive(port.read(until=session.next_deadline), now())
+    """
+
+    def __init__(self) -> None:
+        self.state = State.CLOSED
+        self.closed_because = "no hello yet"
+        self.armed = False
+        """While true nothing waits longer than `ARMED_TIMEOUT_S` before it is sent again."""
+        self.requests = 0
+        self.retransmissions = 0
+        self.round_trips = 0
+        """Times at which all that was sent had to be waited for."""
+        self.echoes = 0
+        """Requests that came back as they were: the other side is no board."""
+        self.frames = 0
+        """Good frames from the board."""
+        self.round_trip = RoundTrip()
+        self.size = FrameSize(MAX_PAYLOAD)
+        self._decoder = Decoder()
+        self._queue: deque[_Sent] = deque()
+        self._pending: dict[int, _Sent] = {}
+        self._safe: _Sent | None = None
+        self._safe_seq = 0
+        self._name = 0
+        self._next_seq = 0
+        self._window = 1
+        self._credit = 0
+        self._order = 0
+        self._silent = 0
+        self._heard_s = 0.0
+        self._trip_end: int | None = None
+
+    @property
+    def bad_frames(self) -> int:
+        """Frames dropped for length or CRC."""
+        return self._decoder.bad_frames
+
+    @property
+    def foreign_major(self) -> int | None:
+        """Protocol major of a board that speaks another one."""
+        return self._decoder.foreign_major
+
+    @property
+    def unsent(self) -> int:
+        """Requests that wait for room in the window."""
+        return len(self._queue)
+
+    def hello(self, request: Hello, number: int, first: int) -> Ticket:
+        """Open a session, ending any other; `number` and `first` are random 16-bit numbers."""
+        self.close("a new session was opened")
+        self.state = State.GREETING
+        self.armed = False
+        self.round_trip = RoundTrip()
+        self.size = FrameSize(request.frame_bytes)
+        self._name, self._next_seq, self._window, self._silent = number, first, 1, 0
+        return self._enqueue(request, 0.0)
+
+    def submit(self, request: Request, expect_s: float = 0.0) -> Ticket:
+        """Take a request to be sent as soon as the window permits.
+
+        One of class SAFE is sent at once, session or not. Any other is `NOT_SENT` without a session.
+        """
+        if request.CLASS is OpClass.SAFE:
+            return self._submit_safe(request)
+        if self.state is State.OPEN:
+            return self._enqueue(request, expect_s)
+        return Ticket(request, expect_s, 0, Outcome.NOT_SENT)
+
+    def _enqueue(self, request: Request, expect_s: float) -> Ticket:
+        oldest = next(iter(self._pending), self._next_seq)
+        ticket = Ticket(request, expect_s, ack=follows(oldest, -1))
+        self._queue.append(_prepare(ticket))
+        return ticket
+
+    def _submit_safe(self, request: Request) -> Ticket:
+        if self._safe is not None:
+            self._safe.ticket.outcome = Outcome.LOST
+        self._safe_seq = follows(self._safe_seq)
+        ticket = Ticket(request, 0.0, 0)
+        self._safe = _prepare(ticket)
+        self._safe.session, self._safe.seq = self._name, self._safe_seq
+        return ticket
+
+    def withdraw(self) -> None:
+        """Forget the requests that were not sent yet."""
+        for queued in self._queue:
+            queued.ticket.outcome = Outcome.NOT_SENT
+        self._queue.clear()
+
+    def close(self, because: str) -> None:
+        """End the session here; what was sent and not answered stays unknown or lost."""
+        self.withdraw()
+        for sent in self._pending.values():
+            is_effect = sent.ticket.request.CLASS is OpClass.EFFECT
+            sent.ticket.outcome = Outcome.UNKNOWN if is_effect else Outcome.LOST
+        self._pending.clear()
+        self._trip_end = None
+        self.state = State.CLOSED
+        self.closed_because = because
+
+    # Sending
+
+    def transmit(self, now: float) -> bytes:
+        """The bytes to send now: what the window permits, and again what was lost."""
+        self._watch(now)
+        out = bytearray()
+        if self._safe is not None and self._safe.due:
+            out += self._send(self._safe, now)
+        for sent in self._pending.values():
+            if sent.due:
+                out += self._send(sent, now)
+        while self._queue and len(self._pending) < self._window and self._has_credit():
+            out += self._send(self._number(self._queue.popleft()), now)
+        return DELIMITER + bytes(out) if out else b""
+
+    def _has_credit(self) -> bool:
+        under_way = sum(len(sent.payload) + _MOST_OVERHEAD for sent in self._pending.values())
+        fits = under_way + len(self._queue[0].payload) + _MOST_OVERHEAD <= self._credit
+        return fits or not self._pending
+
+    def _number(self, sent: _Sent) -> _Sent:
+        sent.session, sent.seq = self._name, self._next_seq
+        self._pending[sent.seq] = sent
+        self._next_seq = follows(sent.seq)
+        self._trip_end = sent.seq if self._trip_end is None else self._trip_end
+        return sent
+
+    def _send(self, sent: _Sent, now: float) -> bytes:
+        if sent.sends == 0:
+            self.requests += 1
+        else:
+            self.retransmissions += 1
+        if sent.sends >= 2:
+            self.size.failed()
+        self._order += 1
+        sent.sends, sent.sent_s, sent.order, sent.due = sent.sends + 1, now, self._order, False
+        payload = sent.payload
+        if sent.has_tail:
+            payload = payload[: max(sent.fixed_bytes, self.size.bytes)]
+        opcode, ack, room = sent.ticket.request.OPCODE, sent.ticket.ack, self.size.bytes
+        return encode(Frame(Kind.REQUEST, opcode, sent.session, sent.seq, ack, room, Status.OK, payload))
+
+    # Time
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When `transmit` must be called at the latest; None if nothing is waited for."""
+        deadlines = [d for d in (self._deadline(), self._safe_deadline()) if d is not None]
+        return min(deadlines, default=None)
+
+    def _deadline(self) -> float | None:
+        oldest = next(iter(self._pending.values()), None)
+        if oldest is None:
+            return None
+        return max(oldest.sent_s, self._heard_s) + self.round_trip.timeout_s + oldest.ticket.expect_s
+
+    def _safe_deadline(self) -> float | None:
+        return None if self._safe is None else self._safe.sent_s + SAFE_TIMEOUT_S
+
+    def _watch(self, now: float) -> None:
+        if self.state is State.OPEN:
+            self.round_trip.cap_s = ARMED_TIMEOUT_S if self.armed else MAX_TIMEOUT_S
+        if self._safe is not None and self._safe.sends and now >= self._safe.sent_s + SAFE_TIMEOUT_S:
+            self._safe.due = True
+            if self._safe.sends >= SAFE_TRIES:
+                self._safe.ticket.outcome = Outcome.LOST
+                self._safe = None
+        deadline = self._deadline()
+        if deadline is not None and now >= deadline:
+            self._miss()
+
+    def _miss(self) -> None:
+        self._silent += 1
+        self.round_trip.missed()
+        if self._silent >= (HELLO_TRIES if self.state is State.GREETING else TRIES):
+            self.close(f"no answer after {self._silent} tries")
+        else:
+            next(iter(self._pending.values())).due = True
+
+    # Receiving
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take in bytes from the board and settle the requests they answer."""
+        for frame in self._decoder.feed(data):
+            self.frames += 1
+            if frame.kind is Kind.REPLY:
+                self._take_reply(frame, now)
+            elif frame.kind is Kind.NOTICE:
+                self._take_notice(frame)
+            elif frame.kind is Kind.SAFE_REPLY:
+                self._take_safe_reply(frame)
+            else:
+                self.echoes += 1
+
+    def _take_reply(self, frame: Frame, now: float) -> None:
+        sent = self._pending.get(frame.seq)
+        if sent is None or sent.session != frame.session:
+            return
+        del self._pending[frame.seq]
+        for other in self._pending.values():
+            other.due = other.due or other.order < sent.order
+        self._silent, self._heard_s, self._credit = 0, now, frame.room
+        if sent.sends == 1 and not sent.ticket.expect_s:
+            self.round_trip.measured(now - sent.sent_s)
+        self.size.answered(sent.sends)
+        if frame.seq == self._trip_end:
+            self.round_trips += 1
+            self._trip_end = next(reversed(self._pending), None)
+        if self.state is State.GREETING:
+            self._take_welcome(frame)
+        self._settle(sent.ticket, frame)
+
+    def _take_welcome(self, frame: Frame) -> None:
+        try:
+            welcome = Welcome.unpack(frame.payload) if frame.status == Status.OK else None
+        except WireError:
+            welcome = None
+        if welcome is None:
+            self.close("the board refused the hello")
+            return
+        self.state = State.OPEN
+        self._name = session_name(self._name, welcome.boot_id)
+        self._window = welcome.window
+        self.size = FrameSize(min(self.size.most, welcome.frame_bytes))
+
+    def _take_notice(self, frame: Frame) -> None:
+        if frame.session != self._name or self.state is not State.OPEN:
+            return
+        if frame.status == Status.NO_SESSION:
+            self.close("the board no longer knows this session: it was reset, or another host said hello")
+        elif frame.status == Status.OUT_OF_ORDER:
+            early = self._pending.get(frame.seq)
+            missing = self._pending.get(follows(frame.ack))
+            if early is not None and missing is not None and missing.order < early.order:
+                missing.due = True
+
+    def _take_safe_reply(self, frame: Frame) -> None:
+        if self._safe is not None and self._safe.seq == frame.seq and self._safe.session == frame.session:
+            self._settle(self._safe.ticket, frame)
+            self._safe = None
+
+    def _settle(self, ticket: Ticket, frame: Frame) -> None:
+        ticket.outcome = Outcome.ANSWERED
+        ticket.status, ticket.opcode, ticket.payload = frame.status, frame.opcode, frame.payload
