@@ -25,37 +25,30 @@ def conductance_maps(target: ArrayLike, readback: ArrayLike, mask: ArrayLike | N
     """Target, readback and their difference, array by array (He Fig. 3b, c).
 
     Siemens, shape (rows, cols) or (arrays, rows, cols), NaN where a device is not used; devices set
-    in the boolean `mask` (the stuck ones) are marked.
+    in the boolean `mask` (the stuck ones) are marked, and left out of the difference.
     """
     wanted, found = _per_array(target), _per_array(readback)
     marked = np.zeros(wanted.shape, bool) if mask is None else _per_array(mask).astype(bool)
     count = len(wanted)
-    alt = f"Target and readback conductance of {count} array(s), 0 to 150 µS"
-    with canvas(9.6, 0.35 + 3.0 * count, alt) as drawing:
-        grid = drawing.figure.subplots(count, 3, squeeze=False)
+    alt = f"Target and readback conductance of {count} array(s), 0 to {_SPAN_MICROSIEMENS} µS"
+    span = (0, _SPAN_MICROSIEMENS)
+    with canvas(10.4, 0.4 + 2.95 * count, alt) as drawing:
+        grid = drawing.figure.subplots(count, 3, squeeze=False, sharex=True, sharey=True)
         for index, (left, middle, right) in enumerate(grid):
-            pictures = [
-                _map(left, wanted[index], "viridis", (0, _SPAN_MICROSIEMENS)),
-                _map(middle, found[index], "viridis", (0, _SPAN_MICROSIEMENS)),
-                _map(
-                    right,
-                    found[index] - wanted[index],
-                    "PuOr",
-                    (-_ERROR_MICROSIEMENS, _ERROR_MICROSIEMENS),
-                ),
-            ]
+            difference = np.where(marked[index], np.nan, found[index] - wanted[index])
+            _draw_map(left, wanted[index], "viridis", span)
+            conductance = _draw_map(middle, found[index], "viridis", span)
+            errors = _draw_map(right, difference, "PuOr", (-_ERROR_MICROSIEMENS, _ERROR_MICROSIEMENS))
+            _mark_cells(left, marked[index])
+            _mark_cells(middle, marked[index])
             left.set_title(f"array {index}: target")
-            middle.set_title(f"array {index}: readback")
-            right.set_title(f"array {index}: readback − target")
-            for axes in (middle, right):
-                axes.set_ylabel("")
+            middle.set_title("readback")
+            right.set_title("readback − target")
             for axes in (left, middle, right):
-                _mark_cells(axes, marked[index])
-        figure = drawing.figure
-        figure.colorbar(pictures[1], ax=grid[:, :2], label="conductance / µS", pad=0.01, aspect=28)
-        figure.colorbar(
-            pictures[2], ax=grid[:, 2], label="difference / µS", pad=0.02, extend="both", aspect=28
-        )
+                axes.label_outer()
+        bar = drawing.figure.colorbar
+        bar(conductance, ax=grid[:, :2], label="conductance / µS", pad=0.01, aspect=36)
+        bar(errors, ax=grid[:, 2], label="difference / µS", pad=0.02, aspect=36, extend="both")
     return drawing.markup
 
 
@@ -93,7 +86,7 @@ def error_histogram(errors_siemens: ArrayLike, tolerance_siemens: float = 5e-6) 
     mean, std = float(errors.mean()), float(errors.std())
     published = PUBLISHED_MEAN_SIEMENS * 1e6, PUBLISHED_STD_SIEMENS * 1e6
     limit, tolerance = 20.0, tolerance_siemens * 1e6
-    volts = np.linspace(-limit, limit, 401)
+    error = np.linspace(-limit, limit, 401)
     beyond = np.count_nonzero(np.abs(errors) > limit)
     alt = f"Programming error: mean {mean:+.2f} µS, standard deviation {std:.2f} µS, {errors.size} devices"
     with canvas(6.4, 3.3, alt) as drawing:
@@ -103,11 +96,11 @@ def error_histogram(errors_siemens: ArrayLike, tolerance_siemens: float = 5e-6) 
         )
         axes.hist(np.clip(errors, -limit, limit), np.arange(-limit, limit + 1), color=BLUE, alpha=0.75)
         axes.plot(
-            volts, errors.size * _gaussian(volts, mean, std), color=INK, label=_moments("this run", mean, std)
+            error, errors.size * _gaussian(error, mean, std), color=INK, label=_moments("this run", mean, std)
         )
         axes.plot(
-            volts,
-            errors.size * _gaussian(volts, *published),
+            error,
+            errors.size * _gaussian(error, *published),
             "--",
             color=ORANGE,
             label=_moments("He et al.", *published),
@@ -201,7 +194,7 @@ def _per_array(values: ArrayLike) -> NDArray[Any]:
     return array if array.ndim == 3 else array[np.newaxis]
 
 
-def _map(axes: "Axes", siemens: NDArray[Any], colours: str, limits: tuple[float, float]) -> Any:
+def _draw_map(axes: "Axes", siemens: NDArray[Any], colours: str, limits: tuple[float, float]) -> Any:
     low, high = limits
     picture = axes.imshow(siemens * 1e6, cmap=colours, vmin=low, vmax=high, interpolation="none")
     frame_cells(axes, *siemens.shape)

@@ -1,16 +1,15 @@
-"""A report of invented numbers with everything in it, to look at: `python sample.py PATH`."""
-
-import sys
-from pathlib import Path
+"""A report of invented numbers with everything in it."""
 
 import numpy as np
+import pytest
 
 from chipctl.runs import figures
 from chipctl.runs.record import ChipIdentity, RunRecord
 from chipctl.runs.report import Fact, Figure, Report, Section, Table, provenance_section
 
 
-def sample_report() -> Report:
+@pytest.fixture(scope="session")
+def full_report():
     rng = np.random.default_rng(7)
     shape = (2, 64, 64)
     target = np.abs(rng.normal(0, 45e-6, shape)).clip(0, 150e-6)
@@ -84,7 +83,3 @@ def _recall(rng: np.random.Generator) -> Section:
             Figure("Programmed and controls; the dot is the worst digit.", figures.memory_bars(bars)),
         ],
     )
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(sample_report().render(), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The control stack: everything on the host's side of the wire."""
