@@ -7,7 +7,7 @@ from enum import Enum
 from firmware_protocol.frame import DELIMITER, OVERHEAD, Decoder, Frame, Kind, encode
 from firmware_protocol.messages import MAX_PAYLOAD, Hello, Welcome
 from firmware_protocol.pace import ARMED_TIMEOUT_S, MAX_TIMEOUT_S, FrameSize, RoundTrip
-from firmware_protocol.session import follows, session_name
+from firmware_protocol.session import distance, follows, session_name
 from firmware_protocol.status import Status
 from firmware_protocol.wire import OpClass, Request, WireError, layout
 
@@ -121,7 +121,6 @@ class HostSession:
         self._window = 1
         self._credit = 0
         self._order = 0
-        self._silent = 0
         self._heard_s = 0.0
         self._trip_end: int | None = None
 
@@ -147,7 +146,7 @@ class HostSession:
         self.armed = False
         self.round_trip = RoundTrip()
         self.size = FrameSize(request.frame_bytes)
-        self._name, self._next_seq, self._window, self._silent = number, first, 1, 0
+        self._name, self._next_seq, self._window = number, first, 1
         return self._enqueue(request, 0.0)
 
     def submit(self, request: Request, expect_s: float = 0.0) -> Ticket:
@@ -204,14 +203,18 @@ class HostSession:
         for sent in self._pending.values():
             if sent.due:
                 out += self._send(sent, now)
-        while self._queue and len(self._pending) < self._window and self._has_credit():
+        while self._queue and self._fits_next():
             out += self._send(self._number(self._queue.popleft()), now)
         return DELIMITER + bytes(out) if out else b""
 
-    def _has_credit(self) -> bool:
+    def _fits_next(self) -> bool:
+        """Whether the board still keeps the oldest missing reply, and has room for one more request."""
+        if not self._pending:
+            return True
+        oldest = next(iter(self._pending))
         under_way = sum(len(sent.payload) + _MOST_OVERHEAD for sent in self._pending.values())
-        fits = under_way + len(self._queue[0].payload) + _MOST_OVERHEAD <= self._credit
-        return fits or not self._pending
+        following = len(self._queue[0].payload) + _MOST_OVERHEAD
+        return distance(self._next_seq, oldest) < self._window and under_way + following <= self._credit
 
     def _number(self, sent: _Sent) -> _Sent:
         sent.session, sent.seq = self._name, self._next_seq
@@ -265,10 +268,9 @@ class HostSession:
             self._miss()
 
     def _miss(self) -> None:
-        self._silent += 1
-        self.round_trip.missed()
-        if self._silent >= (HELLO_TRIES if self.state is State.GREETING else TRIES):
-            self.close(f"no answer after {self._silent} tries")
+        self.round_trip.misses += 1
+        if self.round_trip.misses >= (HELLO_TRIES if self.state is State.GREETING else TRIES):
+            self.close(f"no answer after {self.round_trip.misses} tries")
         else:
             next(iter(self._pending.values())).due = True
 
@@ -290,11 +292,12 @@ class HostSession:
     def _take_reply(self, frame: Frame, now: float) -> None:
         sent = self._pending.get(frame.seq)
         if sent is None or sent.session != frame.session:
+            self._take_repeated(frame)
             return
         del self._pending[frame.seq]
         for other in self._pending.values():
             other.due = other.due or other.order < sent.order
-        self._silent, self._heard_s, self._credit = 0, now, frame.room
+        self.round_trip.misses, self._heard_s, self._credit = 0, now, frame.room
         if sent.sends == 1 and not sent.ticket.expect_s:
             self.round_trip.measured(now - sent.sent_s)
         self.size.answered(sent.sends)
@@ -304,6 +307,10 @@ class HostSession:
         if self.state is State.GREETING:
             self._take_welcome(frame)
         self._settle(sent.ticket, frame)
+
+    def _take_repeated(self, frame: Frame) -> None:
+        if frame.session == self._name and self.state is State.OPEN:
+            self.round_trip.premature()
 
     def _take_welcome(self, frame: Frame) -> None:
         try:
