@@ -1,0 +1,346 @@
+"""One memristor chip in SI units: read, multiply, pulse."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from chipctl.board import Board, NativeBoard, Region
+from chipctl.converters import Dac, Readout, dac_of, readout_of
+from chipctl.errors import ProtocolError, SaturationError
+from chipctl.link import Link
+from chipctl.profile import ChipProfile
+from chipctl.transport import open_transport
+from firmware_protocol.messages import AUTO_GAIN, RESET, SET, Multiply, Pulse
+
+Siemens = NDArray[np.float64]
+Volts = NDArray[np.float64]
+Amps = NDArray[np.float64]
+
+MOST_READS = 64
+"""Reads that the board sums in one request."""
+
+
+class HostLimits(BaseModel):
+    """Limits tighter than the board's own, for one session. Volts, seconds; None keeps the board's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    set_volts: float | None = Field(None, gt=0)
+    reset_volts: float | None = Field(None, gt=0)
+    gate_volts: float | None = Field(None, gt=0)
+    width: float | None = Field(None, gt=0)
+    pulses_per_device: int | None = Field(None, gt=0)
+    pulses_per_second: int | None = Field(None, gt=0)
+
+
+@dataclass(frozen=True)
+class PulseShape:
+    """One programming pulse: device polarity is `direction`, all voltages are positive."""
+
+    direction: int
+    """`SET` raises conductance, `RESET` lowers it."""
+    volts: float
+    gate_volts: float
+    width_seconds: float
+
+    @property
+    def width_ns(self) -> int:
+        """Width in whole nanoseconds."""
+        return round(self.width_seconds * 1e9)
+
+
+class Chip:
+    """A chip behind a board. Safe state is entered when the `with` block of `connect` ends."""
+
+    def __init__(self, board: Board, profile: ChipProfile | None = None) -> None:
+        self.board = board
+        info = board.info
+        self.arrays, self.rows, self.cols = info.arrays, info.rows, info.cols
+        self.input_bits = info.input_bits
+        self.dac: Dac = dac_of(info)
+        self.readout: Readout = readout_of(info)
+        self.profile = ChipProfile.nominal(board.welcome.serial, self.arrays, self.rows, self.cols)
+        if profile is not None:
+            self.adopt(profile)
+
+    @property
+    def whole(self) -> Region:
+        """The rectangle of all devices of an array."""
+        return Region(0, self.rows, 0, self.cols)
+
+    def adopt(self, profile: ChipProfile) -> None:
+        """Use what was measured on this chip before.
+
+        Raises:
+            ProtocolError: The profile is of another chip or geometry.
+        """
+        mine, theirs = self.profile, profile
+        if (mine.serial, mine.rows, mine.cols) != (theirs.serial, theirs.rows, theirs.cols):
+            raise ProtocolError(
+                f"the profile is of chip {theirs.serial} ({theirs.rows}x{theirs.cols}), the board holds chip "
+                f"{mine.serial} ({mine.rows}x{mine.cols}); name this chip's profile or scan it anew"
+            )
+        self.profile = profile
+
+    # Reading
+
+    def read(
+        self, array: int, region: Region | None = None, *, reads: int = 1, gain: int = AUTO_GAIN
+    ) -> Siemens:
+        """Conductance of each device of a rectangle as seen at the read voltage, its shape (rows, cols).
+
+        Each device is read by itself, so the value holds its access transistor and lines but no other
+        device. Noise and a zero that is not calibrated can make it slightly negative.
+
+        Args:
+            array: Array index, from 0.
+            region: The rectangle; the whole array by default.
+            reads: Reads averaged per device.
+            gain: TIA gain index, or `AUTO_GAIN`, which is chosen per device at its first read.
+
+        Raises:
+            ValueError: No such array, devices or gain; nothing was sent.
+            SaturationError: A device is beyond the gain's range.
+        """
+        region = region or self.whole
+        self._check_region(array, region)
+        if reads < 1:
+            raise ValueError(f"at least one read, not {reads}")
+        total, done = np.zeros(region.shape), 0
+        while done < reads:
+            part = min(MOST_READS, reads - done)
+            total += part * self._read_once(array, gain, part, region)
+            done += part
+        return total / reads
+
+    def _read_once(self, array: int, gain: int, reads: int, region: Region) -> Siemens:
+        sums, gains = self.board.read_cells(array, gain, reads, region)
+        if np.any(sums >= self.readout.full_scale * reads):
+            where = np.argwhere(sums >= self.readout.full_scale * reads)[0] + (region.row, region.col)
+            raise SaturationError(
+                f"array {array}: device at row {where[0]}, column {where[1]} is beyond the ADC's range; "
+                "use a lower gain"
+            )
+        scale = np.array([self.readout.lsb_siemens(g) for g in range(len(self.readout.gain_ohms))])
+        zero = self.zero_codes(array)[region.slices[1]]
+        return np.asarray((sums / reads - zero) * scale[gains])
+
+    def multiply(
+        self,
+        array: int,
+        row_volts: ArrayLike,
+        *,
+        input_bits: int = 1,
+        reads: int = 1,
+        gain: int = 1,
+    ) -> Amps:
+        """Multiply vectors of row voltages by the conductances of one array, in one request.
+
+        Args:
+            array: Array index, from 0.
+            row_volts: Shape (rows,) or (vectors, rows), volts, between minus and plus the read voltage.
+                The rows' drivers have one bit: a vector is sent as `input_bits` binary products, and once
+                more for its negative part, so each value is rounded to a multiple of the read voltage
+                over 2**input_bits - 1.
+            input_bits: Bits of magnitude per input; 1 suits states of -1, 0 and 1.
+            reads: Products averaged.
+            gain: TIA gain index.
+
+        Returns:
+            Column currents, shape (cols,) or (vectors, cols), amperes, positive into the TIA.
+
+        Raises:
+            ValueError: A voltage or argument is outside what the chip has; nothing was sent.
+            SaturationError: A column was at the end of the ADC's range in some product.
+        """
+        volts = np.atleast_2d(np.asarray(row_volts, dtype=np.float64))
+        self._check_array(array)
+        if volts.ndim != 2 or volts.shape[1] != self.rows:
+            raise ValueError(f"vectors of {self.rows} row voltages wanted, shape {volts.shape} given")
+        levels = 2**input_bits - 1
+        scaled = volts / self.readout.read_volts * levels
+        if not np.all(np.abs(scaled) <= levels * (1 + 1e-9)):
+            raise ValueError(f"row voltages must lie within ±{self.readout.read_volts:g} V")
+        inputs = np.rint(scaled).astype(np.int16)
+        signed = bool((inputs < 0).any())
+        request = Multiply(array, gain, reads, input_bits, signed, 0, self.cols, 0, 0)
+        sums, clipped = self.board.multiply(request, inputs)
+        if clipped.any():
+            columns = np.flatnonzero(clipped.any(axis=0)).tolist()
+            raise SaturationError(
+                f"array {array}: columns {columns} at the end of the ADC's range at gain {gain}"
+            )
+        zero = 0.0 if signed else self.zero_codes(array) * reads * levels
+        amps = (sums - zero) * self.readout.lsb_amps(gain) / (reads * levels)
+        return np.asarray(amps.reshape(*np.shape(row_volts)[:-1], self.cols))
+
+    def zero_codes(self, array: int) -> NDArray[np.float64]:
+        """ADC code of zero current per column, shape (cols,): measured if it was, else nominal."""
+        known = self.profile.arrays[array].zero_codes
+        return np.full(self.cols, self.readout.zero_codes) if known is None else np.array(known)
+
+    def measure_zero(self, array: int, reads: int = MOST_READS) -> NDArray[np.float64]:
+        """Measure and keep the ADC code of zero current per column, no row being driven."""
+        self._check_array(array)
+        request = Multiply(array, 0, reads, 1, 0, 0, self.cols, 0, 0)
+        sums, _ = self.board.multiply(request, np.zeros((1, self.rows), np.int16))
+        zero = sums[0] / reads
+        self.profile.arrays[array].zero_codes = zero.tolist()
+        return np.asarray(zero)
+
+    # Pulsing
+
+    def pulse(self, array: int, shape: PulseShape, region: Region | None = None, count: int = 1) -> int:
+        """Give every device of a rectangle `count` equal pulses, one device at a time.
+
+        Changes the devices. Returns the number of pulses given.
+
+        Raises:
+            ValueError: Outside the chip, or above the board's limits; nothing was sent.
+            OutcomeUnknown: The board did not answer; some pulses may have been given.
+        """
+        region = region or self.whole
+        self._check_region(array, region)
+        volt, gate = self.pulse_codes(shape.direction, shape.volts, shape.gate_volts)
+        self.check_width(shape.width_ns)
+        request = Pulse(
+            array,
+            shape.direction,
+            int(volt),
+            int(gate),
+            shape.width_ns,
+            count,
+            region.row,
+            region.rows,
+            region.col,
+            region.cols,
+        )
+        return self.board.pulse(request).pulses
+
+    def pulse_each(
+        self, array: int, direction: int, volts: Volts, gate_volts: Volts, width_seconds: float
+    ) -> int:
+        """Give each device its own pulse; NaN volts skip it. Shapes (rows, cols).
+
+        Changes the devices. Returns the number of pulses given; raises as `pulse`.
+        """
+        self._check_array(array)
+        if volts.shape != (self.rows, self.cols) or gate_volts.shape != volts.shape:
+            raise ValueError(f"voltages of shape {(self.rows, self.cols)} wanted, {volts.shape} given")
+        chosen = ~np.isnan(volts)
+        volt_codes = np.zeros(volts.shape, np.int64)
+        gate_codes = np.zeros(volts.shape, np.int64)
+        codes = self.pulse_codes(direction, volts[chosen], gate_volts[chosen])
+        volt_codes[chosen], gate_codes[chosen] = codes
+        width_ns = round(width_seconds * 1e9)
+        self.check_width(width_ns)
+        return self.board.pulse_map(array, direction, width_ns, volt_codes, gate_codes).pulses
+
+    def pulse_codes(
+        self, direction: int, volts: ArrayLike, gate_volts: ArrayLike
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """DAC codes of pulse and gate voltages, checked against the board's limits.
+
+        Raises:
+            ValueError: Above a limit, negative, or outside the DAC's range.
+        """
+        limits = self.board.limits
+        top = {SET: limits.set_code, RESET: limits.reset_code}[direction]
+        name = {SET: "SET", RESET: "RESET"}[direction]
+        volt_codes = self._limited(volts, top, name)
+        gate_codes = self._limited(gate_volts, limits.gate_code, "gate")
+        return volt_codes, gate_codes
+
+    def _limited(self, volts: ArrayLike, top: int, name: str) -> NDArray[np.int64]:
+        if np.any(np.asarray(volts) < 0):
+            raise ValueError(f"{name} voltages are given as positive numbers")
+        codes = np.asarray(self.dac.to_codes(volts), dtype=np.int64)
+        if np.any(codes > top):
+            highest, limit = float(np.max(np.asarray(volts))), float(self.dac.to_volts(top))
+            raise ValueError(f"{name} voltage {highest:.3f} V is above this board's limit of {limit:.3f} V")
+        return codes
+
+    def check_width(self, width_ns: int) -> None:
+        """Refuse a pulse width that the board would refuse.
+
+        Raises:
+            ValueError: Not on the timer's grid, or above the limit.
+        """
+        tick, most = self.board.info.tick_ns, self.board.limits.width_ns
+        if width_ns < tick or width_ns % tick or width_ns > most:
+            raise ValueError(
+                f"pulse width {width_ns} ns: the board times multiples of {tick} ns up to {most} ns"
+            )
+
+    def tighten(self, limits: HostLimits) -> None:
+        """Lower the board's limits for this session to those that `limits` names.
+
+        Raises:
+            ValueError: A limit is above the board's own; the board's holds.
+        """
+        now = self.board.limits
+        asked = {
+            "set_code": limits.set_volts and self.dac.to_code(limits.set_volts),
+            "reset_code": limits.reset_volts and self.dac.to_code(limits.reset_volts),
+            "gate_code": limits.gate_volts and self.dac.to_code(limits.gate_volts),
+            "width_ns": limits.width and round(limits.width * 1e9),
+            "pulses_per_device": limits.pulses_per_device,
+            "pulses_per_second": limits.pulses_per_second,
+        }
+        wanted = {name: value for name, value in asked.items() if value is not None}
+        for name, value in wanted.items():
+            most = getattr(now, name)
+            if value > most and not (name == "pulses_per_second" and most == 0):
+                raise ValueError(f"limit {name} {value} is above the board's own limit of {most}")
+        if wanted:
+            self.board.tighten(replace(now, **wanted))
+
+    # Rest
+
+    def wait(self, seconds: float) -> None:
+        """Let the chip rest; a virtual chip moves its clock at once."""
+        self.board.wait(round(seconds * 1e3))
+
+    def safe(self) -> None:
+        """Zero the outputs and end any job."""
+        self.board.safe()
+
+    def _check_array(self, array: int) -> None:
+        if not 0 <= array < self.arrays:
+            raise ValueError(f"no array {array}: this chip has arrays 0 to {self.arrays - 1}")
+
+    def _check_region(self, array: int, region: Region) -> None:
+        self._check_array(array)
+        rows = 0 <= region.row < region.row + region.rows <= self.rows
+        cols = 0 <= region.col < region.col + region.cols <= self.cols
+        if not (rows and cols):
+            raise ValueError(f"{region} is not inside the {self.rows}x{self.cols} devices of an array")
+
+    @classmethod
+    def over(cls, link: Link, profile: ChipProfile | None = None) -> Self:
+        """The chip at the other end of an open link."""
+        return cls(NativeBoard(link), profile)
+
+
+@contextmanager
+def connect(address: str, profile: ChipProfile | None = None) -> Iterator[Chip]:
+    """The chip at `address`; its outputs are zeroed when the block ends, however it ends.
+
+    Args:
+        address: A serial device path, `socket://host:port`, or `sim://?preset=good&seed=7`.
+        profile: What was measured on this chip before.
+
+    Raises:
+        LinkError: No board there, or it is in use.
+        ProtocolError: The board speaks another protocol version, or the profile is another chip's.
+    """
+    with Link(open_transport(address)) as link:
+        try:
+            yield Chip.over(link, profile)
+        finally:
+            link.safe()

@@ -1,0 +1,68 @@
+"""`chipctl`: the commands and what a failure looks like."""
+
+import os
+import sys
+from typing import Annotated
+
+import click
+import structlog
+import typer
+
+from chipctl.cli import demo, info, program, read, recall, scan
+from chipctl.cli.screen import remark
+from chipctl.errors import ChipctlError
+from chipctl.runs.log import configure
+
+app = typer.Typer(
+    name="chipctl",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Drive a memristor chip: find its faults, program its arrays, recall stored patterns.\n\n"
+    "Results are printed on stdout, remarks on stderr. Try `chipctl demo` first: it runs on a virtual chip.",
+)
+
+
+@app.callback()
+def _verbosity(
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Say more on stderr; -vv for everything.")
+    ] = 0,
+) -> None:
+    configure(verbose, echo=remark)
+
+
+for module in (demo, info, read, scan, program, recall):
+    module.declare(app)
+
+
+def run() -> None:
+    """Run the command line; every failure is one clear line and an exit status."""
+    try:
+        status = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        status = _stopped()
+    except KeyboardInterrupt:
+        status = _stopped()
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except ChipctlError as error:
+        status = _failed(error, error.exit_status)
+    except (ValueError, OSError) as error:
+        status = _failed(error, 2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _failed(error: Exception, status: int) -> int:
+    structlog.get_logger().debug("failed", exc_info=error)
+    if os.environ.get("CHIPCTL_DEBUG"):
+        raise error
+    remark(f"chipctl: {error}")
+    return status
+
+
+def _stopped() -> int:
+    remark("chipctl: stopped; the chip's outputs are zeroed")
+    return 130

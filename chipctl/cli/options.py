@@ -1,0 +1,51 @@
+"""Options that several commands share, and the way a command reaches its chip."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chipctl.chip import Chip, connect
+from chipctl.profile import ChipProfile
+from chipctl.settings import Settings
+
+ChipAddress = Annotated[
+    str,
+    typer.Option(
+        "--chip",
+        metavar="ADDRESS",
+        envvar="CHIPCTL_CHIP",
+        help="Where the chip is: a serial port (/dev/ttyACM0), socket://HOST:PORT, "
+        "or a virtual chip in this process (sim://?preset=good&seed=7).",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="TOML file with [programming], [scan] and [limits]; see docs/settings.md.",
+    ),
+]
+Profile = Annotated[
+    Path | None,
+    typer.Option(
+        "--profile",
+        metavar="FILE",
+        help="What was measured on this chip (zeros, fault maps): read if it exists, "
+        "and written by commands that measure.",
+    ),
+]
+ArrayIndex = Annotated[int, typer.Option("--array", "-a", metavar="N", help="Array index, from 0.")]
+
+
+@contextmanager
+def open_chip(address: str, settings: Settings, profile: Path | None = None) -> Iterator[Chip]:
+    """The chip at `address`, with its profile file if there is one; safe when the block ends."""
+    known = ChipProfile.load(profile) if profile and profile.exists() else None
+    with connect(address, known) as chip:
+        chip.tighten(settings.limits)
+        yield chip

@@ -1,0 +1,109 @@
+"""`chipctl recall`: recall patterns from a memory that is on the chip."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from chipctl.cli.options import AsJson, ChipAddress, Profile, open_chip
+from chipctl.cli.screen import print_json, remark, results
+from chipctl.errors import ProtocolError
+from chipctl.memory.associative import AssociativeMemory, cosine
+from chipctl.memory.learning.recall import flip
+from chipctl.memory.store import StoredMemory
+from chipctl.settings import Settings
+
+EXIT_NOT_RECALLED = 1
+"""Exit status when a cue did not settle."""
+
+
+def declare(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("recall")(recall_command)
+
+
+def recall_command(
+    memory: Annotated[
+        Path, typer.Argument(metavar="MEMORY", help="Memory file that `chipctl demo` wrote into its run.")
+    ],
+    chip: ChipAddress,
+    cue: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Text of + and - signs, one a neuron; else stored patterns are damaged."
+        ),
+    ] = None,
+    flips: Annotated[
+        float, typer.Option("--flip", metavar="P", min=0, max=1, help="Probability of a flipped pixel.")
+    ] = 0.1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Draws the flips.")] = 0,
+    max_iterations: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Give up after N synchronous updates.")
+    ] = 20,
+    profile: Profile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recall patterns from a memory that was programmed on the chip before. Changes nothing on it."""
+    stored = StoredMemory.load(memory)
+    neurons = stored.patterns.shape[1]
+    rng = np.random.default_rng(seed)
+    cues = read_cue(cue, neurons)[None] if cue else flip(stored.patterns, flips, rng)
+    with open_chip(chip, Settings(), profile) as opened:
+        if opened.profile.serial != stored.serial:
+            raise ProtocolError(
+                f"{memory} was programmed on chip {stored.serial}, this one is {opened.profile.serial}"
+            )
+        on_chip = AssociativeMemory(opened, stored.placement, stored.layers, stored.hidden)
+        found = on_chip.recall(cues, max_iterations)
+    nearest = cosine(found.final[:, None], stored.patterns[None])
+    facts = [_facts(index, found, nearest) for index in range(len(cues))]
+    if as_json:
+        print_json(facts)
+    else:
+        for fact, start, final in zip(facts, cues, found.final, strict=True):
+            _print(fact, start, final, stored.patterns[fact["pattern"]])
+    if not found.settled.all():
+        remark(f"{int((~found.settled).sum())} cues were still changing after {max_iterations} updates")
+        raise typer.Exit(EXIT_NOT_RECALLED)
+
+
+def read_cue(path: Path, neurons: int) -> NDArray[np.int8]:
+    """A pattern from a text of + and - signs; white space is ignored.
+
+    Raises:
+        ValueError: Other characters, or another number of neurons.
+    """
+    signs = "".join(path.read_text(encoding="utf-8", errors="replace").split())
+    if set(signs) - {"+", "-"} or len(signs) != neurons:
+        raise ValueError(f"{path} must hold {neurons} signs, + or -, and nothing else; it has {len(signs)}")
+    return np.array([1 if sign == "+" else -1 for sign in signs], np.int8)
+
+
+def _facts(index: int, found: Any, nearest: NDArray[np.float64]) -> dict[str, Any]:
+    best = int(np.argmax(nearest[index]))
+    return {
+        "cue": index,
+        "pattern": best,
+        "cosine": float(nearest[index, best]),
+        "iterations": int(found.iterations[index]),
+        "settled": bool(found.settled[index]),
+        "state": "".join("+" if value > 0 else "-" for value in found.final[index]),
+    }
+
+
+def _print(
+    fact: dict[str, Any], cue: NDArray[np.int8], final: NDArray[np.int8], stored: NDArray[np.int8]
+) -> None:
+    results.print(
+        f"cue {fact['cue']}: nearest stored pattern {fact['pattern']}, cosine {fact['cosine']:.3f}, "
+        f"{fact['iterations']} updates{'' if fact['settled'] else ', not settled'}"
+    )
+    side = round(len(cue) ** 0.5)
+    if side * side == len(cue):
+        results.print(f"{'cue':<{2 * side}}   {'recalled':<{2 * side}}   stored", style="dim")
+        for row in range(side):
+            images = (image[row * side : (row + 1) * side] for image in (cue, final, stored))
+            results.print("   ".join("".join("██" if p > 0 else "··" for p in image) for image in images))
+        results.print()

@@ -1,0 +1,119 @@
+"""Recall on the chip: states drive rows, pair differences drive the next layer, until nothing flips."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chipctl.chip import Chip
+from chipctl.errors import SaturationError
+from chipctl.mapping import Placement, Tile
+from chipctl.memory.learning import Hidden, Layer, Recall, settle
+from chipctl.memory.learning.layers import activate
+from chipctl.programming import SPAN
+
+States = NDArray[np.floating] | NDArray[np.int8]
+Fields = NDArray[np.float64]
+
+TANH_BITS = 7
+"""Bits of magnitude with which tanh units drive rows; one bit suits ±1."""
+
+_TYPICAL_LOAD = 0.15
+"""Share of rows × span × read voltage that a column of trained weights draws in one phase: the first guess
+at the TIA gain, lowered when a column saturates."""
+
+
+@dataclass(frozen=True)
+class ChipRecall(Recall):
+    """What became of each cue on the chip."""
+
+    energies: NDArray[np.float64]
+    """Energy of every state, shape (iterations + 1, cues); see `energy`."""
+
+
+@dataclass
+class AssociativeMemory:
+    """A network whose weights are on the chip.
+
+    The chip must have been programmed to `layers` as `placement` lays them out; biases are added to the
+    digitised column differences.
+    """
+
+    chip: Chip
+    placement: Placement
+    layers: Sequence[Layer]
+    hidden: Hidden = "sign"
+    reads: int = 1
+    """Products averaged per field."""
+    _gains: dict[tuple[int, int], int] = field(default_factory=dict)
+    """TIA gain index in use per layer and tile."""
+
+    def recall(self, cues: NDArray[np.int8], max_iterations: int = 20) -> ChipRecall:
+        """Recall all cues, shape (cues, neurons) of ±1, synchronously until each is stable.
+
+        One product per tile and iteration serves all cues. A tie keeps the neuron's old state.
+        """
+        seen: list[Fields] = []
+
+        def fields_of(states: States) -> Fields:
+            seen.append(self.fields(states))
+            return seen[-1]
+
+        found = settle(fields_of, cues, max_iterations)
+        if len(seen) < len(found.states):
+            fields_of(found.states[-1])
+        pairs = zip(found.states, seen, strict=True)
+        energies = np.stack([energy(self.layers, states, fields) for states, fields in pairs])
+        return ChipRecall(found.states, found.iterations, found.settled, energies)
+
+    def fields(self, states: States) -> Fields:
+        """Local fields of the last layer, units of span × read voltage, shape (cues, neurons)."""
+        for index, layer in enumerate(self.layers):
+            bits = 1 if index == 0 or self.hidden == "sign" else TANH_BITS
+            fields = self._layer_fields(index, states, bits) + layer.bias
+            states = activate(fields, layer.gain, self.hidden)
+        return fields
+
+    def _layer_fields(self, index: int, states: States, bits: int) -> Fields:
+        outputs, _ = self.placement.shape(index)
+        fields = np.zeros((len(states), outputs))
+        for number, tile in enumerate(self.placement.layers[index]):
+            amps = self._tile_amps((index, number), tile, states[:, tile.inputs], bits)
+            pairs = amps[:, tile.region.slices[1]]
+            fields[:, tile.outputs] += (pairs[:, 0::2] - pairs[:, 1::2]) / self._amps_per_unit
+        return fields
+
+    def _tile_amps(self, key: tuple[int, int], tile: Tile, inputs: States, bits: int) -> Fields:
+        """Column currents of one tile at the most sensitive gain that does not saturate."""
+        readout = self.chip.readout
+        volts = np.zeros((len(inputs), self.chip.rows))
+        volts[:, tile.region.slices[0]] = inputs * readout.read_volts
+        guess = readout.highest_gain(_TYPICAL_LOAD * tile.region.rows * self._amps_per_unit)
+        gain = self._gains.setdefault(key, guess)
+        while True:
+            try:
+                return self.chip.multiply(tile.array, volts, input_bits=bits, reads=self.reads, gain=gain)
+            except SaturationError:
+                if gain == 0:
+                    raise
+                gain = self._gains[key] = gain - 1
+
+    @property
+    def _amps_per_unit(self) -> float:
+        return SPAN * self.chip.readout.read_volts
+
+
+def cosine(states: NDArray[np.int8], patterns: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Cosine between ±1 states and patterns, along the last axis."""
+    return np.asarray(np.mean(states.astype(np.float64) * patterns, axis=-1))
+
+
+def energy(layers: Sequence[Layer], states: NDArray[np.int8], fields: Fields) -> NDArray[np.float64]:
+    """Hopfield energy, eq. 1 of He et al. 2026, with the fields the chip gave; units of the span.
+
+    E = -(state · (field - bias)) / 2 - state · bias, so with one layer E = -xWx/2 - bx. For chained layers
+    the field is that of the last one: not a Lyapunov function, but it falls as states settle.
+    """
+    bias = layers[-1].bias
+    return np.asarray(-0.5 * np.sum(states * (fields + bias), axis=-1))

@@ -1,0 +1,129 @@
+"""What is known of one physical chip beyond what its board reports: zeros measured, faults found."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from chipctl.files import replace_file
+
+
+class FaultKind(IntEnum):
+    """How a device is at fault."""
+
+    HEALTHY = 0
+    STUCK_LOW = 1
+    """Does not rise."""
+    STUCK_HIGH = 2
+    """Does not fall from above the programmable span."""
+    STUCK_BETWEEN = 3
+    """Does not move from a value inside the span."""
+
+
+@dataclass(frozen=True)
+class FaultMap:
+    """Which devices of one array are stuck, and at what conductance."""
+
+    kinds: NDArray[np.uint8]
+    """`FaultKind` per device, shape (rows, cols)."""
+    conductance: NDArray[np.float64]
+    """Siemens as read at the read voltage; NaN where healthy."""
+
+    @classmethod
+    def none(cls, rows: int, cols: int) -> Self:
+        """A map that names no device."""
+        return cls(np.zeros((rows, cols), np.uint8), np.full((rows, cols), np.nan))
+
+    @property
+    def stuck(self) -> NDArray[np.bool_]:
+        """True where a device is named, shape (rows, cols)."""
+        return self.kinds != FaultKind.HEALTHY
+
+    def count(self) -> int:
+        """Number of devices named."""
+        return int(np.count_nonzero(self.kinds))
+
+
+class StuckDevice(BaseModel):
+    """One entry of a fault map in a file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    row: int = Field(ge=0)
+    col: int = Field(ge=0)
+    kind: FaultKind
+    siemens: float
+
+
+class ArrayProfile(BaseModel):
+    """What is known of one array."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    zero_codes: list[float] | None = None
+    """ADC code of zero current per column; nominal if not measured."""
+    scanned: datetime | None = None
+    """When the fault map was taken; None if it never was."""
+    stuck: list[StuckDevice] = []
+
+
+class ChipProfile(BaseModel):
+    """One chip's measured properties, as kept in a file between runs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    serial: str
+    """Of the chip it belongs to; another chip's profile is refused."""
+    rows: int
+    cols: int
+    arrays: dict[int, ArrayProfile]
+
+    @classmethod
+    def nominal(cls, serial: str, arrays: int, rows: int, cols: int) -> Self:
+        """A profile that knows nothing beyond the board's own word."""
+        known = {array: ArrayProfile() for array in range(arrays)}
+        return cls(serial=serial, rows=rows, cols=cols, arrays=known)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a profile.
+
+        Raises:
+            ValueError: The file is no profile.
+        """
+        try:
+            return cls.model_validate_json(path.read_text())
+        except (ValidationError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{path} is no chip profile ({reason}); make one with `chipctl scan`") from None
+
+    def save(self, path: Path) -> None:
+        """Write the profile; the old file stays whole until the new one is."""
+        replace_file(path, self.model_dump_json(indent=1).encode())
+
+    def fault_map(self, array: int) -> FaultMap:
+        """The fault map of one array; empty if it was never scanned."""
+        faults = FaultMap.none(self.rows, self.cols)
+        for device in self.arrays[array].stuck:
+            faults.kinds[device.row, device.col] = device.kind
+            faults.conductance[device.row, device.col] = device.siemens
+        return faults
+
+    def set_fault_map(self, array: int, faults: FaultMap) -> None:
+        """Keep a freshly scanned map."""
+        self.arrays[array].scanned = datetime.now(UTC)
+        self.arrays[array].stuck = [
+            StuckDevice(
+                row=int(row),
+                col=int(col),
+                kind=FaultKind(faults.kinds[row, col]),
+                siemens=float(faults.conductance[row, col]),
+            )
+            for row, col in np.argwhere(faults.stuck)
+        ]

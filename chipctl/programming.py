@@ -1,0 +1,253 @@
+"""Write-and-verify: bring the devices of an array to their targets by a policy given as data."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from chipctl.board import ProgramCodes
+from chipctl.chip import Chip, Siemens
+from chipctl.errors import ProgrammingError
+from firmware_protocol.jobs import JobState, Verdict
+from firmware_protocol.messages import RESET, SET, Job, StartProgram
+from firmware_protocol.status import Fault
+
+SPAN = 150e-6
+"""Highest target conductance in siemens (He et al. 2026: 0 to 150 µS)."""
+
+
+class Ramp(BaseModel):
+    """Voltages of successive pulses: from `first` in steps up to `last`, volts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: float = Field(ge=0)
+    last: float = Field(ge=0)
+    step: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.last < self.first:
+            raise ValueError(f"the ramp must rise: first {self.first} V, last {self.last} V")
+        return self
+
+
+class PulseSchedule(BaseModel):
+    """How write-and-verify works on a device. Volts, seconds, siemens.
+
+    Each device starts at the first SET or RESET voltage and goes one step up at every further pulse in the
+    same direction; past the last voltage the gate goes up one step and the voltage starts again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tolerance: float = Field(5e-6, gt=0)
+    """A device within this of its target is verified (He et al. 2026: 5 µS)."""
+    inner_tolerance: float = Field(3e-6, gt=0)
+    """Pulsing goes on until a device is within this of its target. Stopping just inside the outer
+    tolerance leaves a bias towards the side a device came from."""
+    reads: int = Field(2, ge=1, le=64)
+    """Reads averaged per verification."""
+    gain: int = Field(2, ge=0, le=6)
+    """TIA gain index of verification; index 2 resolves a single device over the whole span."""
+    max_rounds: int = Field(300, ge=1, le=65535)
+    max_retries: int = Field(5, ge=0, le=255)
+    """Pulses at the highest voltages before a device is given up."""
+    set_volts: Ramp = Ramp(first=1.0, last=2.5, step=0.1)
+    set_gate_volts: Ramp = Ramp(first=0.85, last=2.0, step=0.05)
+    set_width: float = 1e-6
+    reset_volts: Ramp = Ramp(first=0.6, last=3.0, step=0.05)
+    reset_gate_volts: Ramp = Ramp(first=5.0, last=5.0, step=0.5)
+    reset_width: float = 1e-6
+
+
+@dataclass(frozen=True)
+class ProgramProgress:
+    """How far write-and-verify of an array is."""
+
+    array: int
+    round: int
+    max_rounds: int
+    devices: int
+    verified: int
+    pulses: int
+
+
+@dataclass(frozen=True)
+class ProgramReport:
+    """What write-and-verify did to each device of an array; arrays of shape (rows, cols)."""
+
+    array: int
+    outcome: JobState
+    rounds: int
+    reads: int
+    """Conversions made."""
+    mask: NDArray[np.bool_]
+    """Devices that were to be programmed."""
+    target: Siemens
+    final: Siemens
+    """The last verify read; NaN where a device was not read."""
+    set_pulses: NDArray[np.int64]
+    reset_pulses: NDArray[np.int64]
+    last_volts: NDArray[np.float64]
+    last_gate_volts: NDArray[np.float64]
+    verdicts: NDArray[np.int64]
+    """`Verdict` per device."""
+
+    @property
+    def devices(self) -> int:
+        """Number of devices that were to be programmed."""
+        return int(np.count_nonzero(self.mask))
+
+    @property
+    def verified(self) -> NDArray[np.bool_]:
+        """True where the last verify read was within tolerance."""
+        return self.verdicts == Verdict.VERIFIED
+
+    @property
+    def pulses(self) -> NDArray[np.int64]:
+        """SET and RESET pulses per device."""
+        return self.set_pulses + self.reset_pulses
+
+
+def program(
+    chip: Chip,
+    array: int,
+    target: Siemens,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    schedule: PulseSchedule | None = None,
+    on_progress: Callable[[ProgramProgress], None] | None = None,
+) -> ProgramReport:
+    """Bring the chosen devices of one array to their targets, in one job on the board.
+
+    Changes the devices in `mask`, no others.
+
+    Args:
+        chip: The chip.
+        array: Array index, from 0.
+        target: Conductance as read at the read voltage, shape (rows, cols), 0 to 150 µS where `mask`.
+        mask: Devices to program, shape (rows, cols); all by default.
+        schedule: The policy.
+        on_progress: Called a few times a second.
+
+    Raises:
+        ValueError: A target or voltage is outside what the chip takes; nothing was sent.
+        ProgrammingError: The board ended the job early; holds the report of what was done.
+    """
+    schedule = schedule or PulseSchedule()
+    mask = np.ones((chip.rows, chip.cols), np.bool_) if mask is None else np.asarray(mask, np.bool_)
+    target = np.asarray(target, np.float64)
+    check_targets(chip, array, target, mask)
+    request = _request(chip, array, schedule)
+    sums = _target_sums(chip, array, np.where(mask, target, 0.0), schedule)
+    staged = np.packbits(mask, bitorder="little").tobytes() + sums.astype("<u2").tobytes()
+    job = None
+    for job in chip.board.program(request, staged):
+        if on_progress:
+            on_progress(_progress(array, schedule, job))
+    assert job is not None
+    report = _report(chip, request, mask, target, job)
+    if job.state != JobState.DONE:
+        cause = f": {Fault(job.fault).name.lower().replace('_', ' ')}" if job.fault else ""
+        raise ProgrammingError(f"array {array}: the board ended programming early{cause}", report)
+    return report
+
+
+def check_targets(chip: Chip, array: int, target: Siemens, mask: NDArray[np.bool_]) -> None:
+    """Refuse targets that the chip cannot be brought to.
+
+    Raises:
+        ValueError: Wrong shape, no number, or outside 0 to 150 µS.
+    """
+    shape = (chip.rows, chip.cols)
+    if not 0 <= array < chip.arrays:
+        raise ValueError(f"no array {array}: this chip has arrays 0 to {chip.arrays - 1}")
+    if target.shape != shape or mask.shape != shape:
+        raise ValueError(f"targets and mask of shape {shape} wanted, {target.shape} and {mask.shape} given")
+    chosen = target[mask]
+    if not np.all((chosen >= 0) & (chosen <= SPAN * (1 + 1e-9))):
+        bad = np.argwhere(mask & ~((target >= 0) & (target <= SPAN * (1 + 1e-9))))[0]
+        raise ValueError(
+            f"target {target[tuple(bad)] * 1e6:.4g} µS at row {bad[0]}, column {bad[1]} is outside "
+            f"0 to {SPAN * 1e6:.0f} µS (targets are in siemens)"
+        )
+
+
+def _request(chip: Chip, array: int, schedule: PulseSchedule) -> StartProgram:
+    s = schedule
+    for width in (s.set_width, s.reset_width):
+        chip.check_width(round(width * 1e9))
+    set_volts, set_gates = _ramp_codes(chip, SET, s.set_volts, s.set_gate_volts)
+    reset_volts, reset_gates = _ramp_codes(chip, RESET, s.reset_volts, s.reset_gate_volts)
+    per_code = chip.readout.lsb_siemens(s.gain) / s.reads
+    return StartProgram(
+        secrets.randbelow(2**32 - 1) + 1,
+        array,
+        s.gain,
+        s.reads,
+        s.max_retries,
+        s.max_rounds,
+        int(s.inner_tolerance / per_code),
+        int(s.tolerance / per_code),
+        *set_volts,
+        *set_gates,
+        round(s.set_width * 1e9),
+        *reset_volts,
+        *reset_gates,
+        round(s.reset_width * 1e9),
+        0,
+    )
+
+
+def _ramp_codes(
+    chip: Chip, direction: int, volts: Ramp, gates: Ramp
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """(first, last, step) in codes of a voltage ramp and of its gate ramp."""
+    ends = [volts.first, volts.last], [gates.first, gates.last]
+    volt_codes, gate_codes = chip.pulse_codes(direction, *ends)
+    lsb = chip.dac.lsb_volts
+    return (
+        (int(volt_codes[0]), int(volt_codes[1]), max(1, round(volts.step / lsb))),
+        (int(gate_codes[0]), int(gate_codes[1]), max(1, round(gates.step / lsb))),
+    )
+
+
+def _target_sums(chip: Chip, array: int, target: Siemens, schedule: PulseSchedule) -> NDArray[np.int64]:
+    """The sums of codes that devices at `target` show, shape (rows, cols)."""
+    codes = target / chip.readout.lsb_siemens(schedule.gain) + chip.zero_codes(array)
+    sums = np.rint(codes * schedule.reads).astype(np.int64)
+    most = chip.readout.full_scale * schedule.reads
+    if np.any(sums >= most):
+        raise ValueError(f"gain index {schedule.gain} does not resolve {target.max() * 1e6:.0f} µS")
+    return np.maximum(sums, 0)
+
+
+def _progress(array: int, schedule: PulseSchedule, job: Job) -> ProgramProgress:
+    return ProgramProgress(array, job.round, schedule.max_rounds, job.devices, job.verified, job.pulses)
+
+
+def _report(
+    chip: Chip, request: StartProgram, mask: NDArray[np.bool_], target: Siemens, job: Job
+) -> ProgramReport:
+    codes: ProgramCodes = chip.board.program_report(request.job_id)
+    means = codes.final_sums / request.reads - chip.zero_codes(request.array)
+    final = np.where(mask, means * chip.readout.lsb_siemens(request.gain), np.nan)
+    return ProgramReport(
+        array=request.array,
+        outcome=JobState(job.state),
+        rounds=job.round,
+        reads=job.reads,
+        mask=mask,
+        target=target,
+        final=final,
+        set_pulses=codes.set_pulses,
+        reset_pulses=codes.reset_pulses,
+        last_volts=chip.dac.to_volts(codes.volt_codes),
+        last_gate_volts=chip.dac.to_volts(codes.gate_codes),
+        verdicts=codes.verdicts,
+    )

@@ -1,0 +1,1 @@
+"""One module per published figure or experiment, run on the chip."""

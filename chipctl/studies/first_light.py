@@ -1,0 +1,268 @@
+"""The whole instrument once, end to end: scan, train, place, program, recall ten digits, with controls.
+
+He et al. 2026, Fig. 3b-f and 4b-d: ten MNIST digits, one per class, 10 % of the pixels flipped, one layer
+of 64 neurons and 64-16-64.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chipctl.chip import Chip, PulseShape, Siemens
+from chipctl.faults import ScanReport, ScanSchedule, scan
+from chipctl.mapping import ArrayTarget, PairRange, Placement, array_targets, pair_ranges, place
+from chipctl.memory.associative import AssociativeMemory, ChipRecall, cosine
+from chipctl.memory.digits import draw_one_per_class, load_digits, to_patterns
+from chipctl.memory.learning import Box, Hidden, Paper, Robust, Rule, TrainedMemory, train
+from chipctl.memory.learning.recall import flip
+from chipctl.profile import FaultMap
+from chipctl.programming import ProgramReport, PulseSchedule, program
+from chipctl.progress import Progress
+from firmware_protocol.messages import RESET, SET
+
+SIZES = ((64, 64), (64, 16, 64))
+"""The two memories of the paper."""
+
+OPEN_LOOP_GATE = ((10e-6, 0.90), (40e-6, 1.00), (100e-6, 1.15), (150e-6, 1.20))
+"""(siemens, gate volts) at which one SET pulse brings a median device there; bench calibration of the same
+chip design at 1 µs, 2 V."""
+
+_READBACK_READS = 1
+"""The readback is one read per device, as the published error is: it holds read noise."""
+
+
+@dataclass(frozen=True)
+class FirstLight:
+    """What to run: everything random follows from `seed`."""
+
+    seed: int = 0
+    data: Path | None = None
+    """Folder with MNIST's idx files; the bundled digits by default."""
+    rule: Literal["robust", "paper"] = "robust"
+    hidden: Hidden = "sign"
+    flip_probability: float = 0.1
+    draws: int = 20
+    """Corrupted copies of each digit."""
+    schedule: PulseSchedule = field(default_factory=PulseSchedule)
+    scan: ScanSchedule = field(default_factory=ScanSchedule)
+    controls: bool = True
+    """Also recall with programming skipped, and with one open-loop pulse per device."""
+
+
+@dataclass(frozen=True)
+class RecallScore:
+    """How well a memory recalled: cosines of shape (digits, draws)."""
+
+    cosines: NDArray[np.float64]
+    iterations: NDArray[np.int64]
+
+    @property
+    def mean(self) -> float:
+        """Over all digits and draws."""
+        return float(self.cosines.mean())
+
+    @property
+    def worst_digit(self) -> float:
+        """The lowest mean of one digit over its draws."""
+        return float(self.cosines.mean(axis=1).min())
+
+    @property
+    def exact(self) -> int:
+        """Recalls without a wrong pixel."""
+        return int(np.count_nonzero(self.cosines == 1.0))
+
+
+@dataclass(frozen=True)
+class ArrayResult:
+    """One array, programmed and read back."""
+
+    planned: ArrayTarget
+    report: ProgramReport
+    readback: Siemens
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """Readback less target of the devices programmed, siemens, flat."""
+        return np.asarray((self.readback - self.planned.target)[self.planned.mask])
+
+
+@dataclass(frozen=True)
+class MemoryResult:
+    """One memory from training to recall."""
+
+    trained: TrainedMemory
+    placement: Placement
+    hidden: Hidden
+    patterns: NDArray[np.int8]
+    cues: NDArray[np.int8]
+    """Corrupted patterns, shape (digits, draws, neurons)."""
+    arrays: dict[int, ArrayResult]
+    recall: ChipRecall
+    """States of shape (iterations + 1, digits, draws, neurons)."""
+    score: RecallScore
+    unprogrammed: RecallScore | None
+    open_loop: RecallScore | None
+
+    @property
+    def name(self) -> str:
+        """Layer sizes, as 64-16-64."""
+        return "-".join(map(str, self.placement.sizes))
+
+
+@dataclass(frozen=True)
+class FirstLightResult:
+    """The whole run."""
+
+    options: FirstLight
+    scans: dict[int, ScanReport]
+    memories: tuple[MemoryResult, ...]
+
+
+def run_first_light(chip: Chip, options: FirstLight, progress: Progress) -> FirstLightResult:
+    """Scan, train, program and recall on the chip. Changes every device of the arrays in use.
+
+    Raises:
+        ValueError: The digits cannot be read, or a policy is outside the board's limits.
+    """
+    rng = np.random.default_rng(options.seed)
+    patterns = to_patterns(draw_one_per_class(load_digits(options.data), rng))
+    scans = {array: _scan(chip, array, options, progress) for array in range(chip.arrays)}
+    memories = tuple(_memory(chip, sizes, patterns, options, progress, rng) for sizes in SIZES)
+    return FirstLightResult(options, scans, memories)
+
+
+def _scan(chip: Chip, array: int, options: FirstLight, progress: Progress) -> ScanReport:
+    chip.measure_zero(array)
+    steps = 2 * len(options.scan.set_volts)
+    with progress.stage(f"scan array {array} for stuck devices", steps) as tell:
+        return scan(chip, array, options.scan, lambda p: tell(p.step, f"{p.suspects} not moved yet"))
+
+
+def _memory(
+    chip: Chip,
+    sizes: tuple[int, ...],
+    patterns: NDArray[np.int8],
+    options: FirstLight,
+    progress: Progress,
+    rng: np.random.Generator,
+) -> MemoryResult:
+    placement = place(sizes, chip.arrays, chip.rows, chip.cols)
+    faults = {array: chip.profile.fault_map(array) for array in placement.arrays}
+    trained = _train(patterns, placement, faults, options, progress, rng)
+    planned = array_targets(placement, [layer.weights for layer in trained.layers], faults)
+    cues = flip(np.repeat(patterns[:, None], options.draws, axis=1), options.flip_probability, rng)
+    trial = _Trial(chip, placement, trained, patterns, cues, options, progress)
+
+    unprogrammed = trial.score("recall, programming skipped") if options.controls else None
+    open_loop = None
+    if options.controls:
+        _one_pulse_each(chip, planned, options.schedule)
+        open_loop = trial.score("recall, one open-loop pulse per device")
+    arrays = {array: _program(chip, array, plan, options, progress) for array, plan in planned.items()}
+    recall = trial.recall("recall")
+    return MemoryResult(
+        trained=trained,
+        placement=placement,
+        hidden=options.hidden,
+        patterns=patterns,
+        cues=cues,
+        arrays=arrays,
+        recall=recall,
+        score=_score(recall, patterns),
+        unprogrammed=unprogrammed,
+        open_loop=open_loop,
+    )
+
+
+def _train(
+    patterns: NDArray[np.int8],
+    placement: Placement,
+    faults: Mapping[int, FaultMap],
+    options: FirstLight,
+    progress: Progress,
+    rng: np.random.Generator,
+) -> TrainedMemory:
+    name = "-".join(map(str, placement.sizes))
+    boxes = [_box(ranges) for ranges in pair_ranges(placement, faults)]
+    with progress.stage(f"train {name}", 1) as tell:
+        trained = train(patterns, placement.sizes, boxes, _rule(options, int(rng.integers(2**31))))
+        tell(1)
+    return trained
+
+
+def _rule(options: FirstLight, seed: int) -> Rule:
+    if options.rule == "paper":
+        return Paper(seed=seed)
+    return Robust(flip_probability=options.flip_probability, hidden=options.hidden, seed=seed)
+
+
+def _box(ranges: PairRange) -> Box:
+    return Box.from_pairs(ranges.plus_low, ranges.plus_high, ranges.minus_low, ranges.minus_high)
+
+
+def _program(
+    chip: Chip, array: int, plan: ArrayTarget, options: FirstLight, progress: Progress
+) -> ArrayResult:
+    total = int(np.count_nonzero(plan.mask))
+    with progress.stage(f"program array {array}", total) as tell:
+        report = program(
+            chip,
+            array,
+            plan.target,
+            mask=plan.mask,
+            schedule=options.schedule,
+            on_progress=lambda p: tell(p.verified, f"round {p.round}, {p.pulses} pulses"),
+        )
+        tell(total)
+    readback = chip.read(array, reads=_READBACK_READS, gain=options.schedule.gain)
+    return ArrayResult(plan, report, readback)
+
+
+def _one_pulse_each(chip: Chip, planned: Mapping[int, ArrayTarget], schedule: PulseSchedule) -> None:
+    """RESET everything low, then give each device the one SET pulse that should bring it to its target."""
+    erase = PulseShape(RESET, 2.4, schedule.reset_gate_volts.first, schedule.reset_width)
+    siemens, gates = np.array(OPEN_LOOP_GATE).T
+    for array, plan in planned.items():
+        chip.pulse(array, erase, count=2)
+        chosen = plan.mask & (plan.target >= schedule.tolerance)
+        volts = np.where(chosen, 2.0, np.nan)
+        gate_volts = np.interp(plan.target, siemens, gates)
+        chip.pulse_each(array, SET, volts, gate_volts, schedule.set_width)
+
+
+@dataclass
+class _Trial:
+    """The same cues, recalled from whatever the chip holds at the moment."""
+
+    chip: Chip
+    placement: Placement
+    trained: TrainedMemory
+    patterns: NDArray[np.int8]
+    cues: NDArray[np.int8]
+    options: FirstLight
+    progress: Progress
+
+    def score(self, label: str) -> RecallScore:
+        return _score(self.recall(label), self.patterns)
+
+    def recall(self, label: str) -> ChipRecall:
+        """Recall all cues; states of shape (iterations + 1, digits, draws, neurons)."""
+        memory = AssociativeMemory(self.chip, self.placement, self.trained.layers, self.options.hidden)
+        with self.progress.stage(label, 1) as tell:
+            found = memory.recall(self.cues.reshape(-1, self.cues.shape[-1]))
+            tell(1)
+        shape = self.cues.shape[:-1]
+        return ChipRecall(
+            found.states.reshape(-1, *self.cues.shape),
+            found.iterations.reshape(shape),
+            found.settled.reshape(shape),
+            found.energies.reshape(-1, *shape),
+        )
+
+
+def _score(recall: ChipRecall, patterns: NDArray[np.int8]) -> RecallScore:
+    return RecallScore(cosine(recall.final, patterns[:, None]), recall.iterations)

@@ -1,0 +1,131 @@
+"""The report of a first-light run: the pictures of He et al. 2026, Fig. 3b-f and 4b-d, from this chip."""
+
+from typing import Any
+
+import numpy as np
+
+from chipctl.mapping import ArrayTarget
+from chipctl.runs import figures
+from chipctl.runs.record import RunRecord
+from chipctl.runs.report import Fact, Figure, Report, Section, Table, provenance_section
+from chipctl.studies.first_light import FirstLightResult, MemoryResult
+
+
+def first_light_report(result: FirstLightResult, summary: dict[str, Any], record: RunRecord) -> Report:
+    """The report of a run; `summary` is what the command prints for machines."""
+    return Report(
+        title="Ten digits on one chip",
+        subtitle="Fault scan, training around the faults, write-and-verify, recall from 10 % flipped pixels.",
+        facts=_facts(summary),
+        sections=[
+            _overview(result, summary),
+            _faults(result),
+            *(_memory(memory) for memory in result.memories),
+            provenance_section(record),
+        ],
+    )
+
+
+def _facts(summary: dict[str, Any]) -> list[Fact]:
+    facts = []
+    for memory in summary["memories"]:
+        name = "-".join(map(str, memory["layers"]))
+        mean, worst = memory["cosine_mean"], memory["cosine_min"]
+        met = mean >= 0.995 and worst >= 0.98
+        facts.append(Fact(f"mean cosine, {name}", f"{mean:.4f}", f"worst digit {worst:.4f}", met))
+    rows = summary["programming"]
+    devices = sum(row["devices"] for row in rows)
+    verified = sum(row["converged"] for row in rows) / devices
+    pulses = sum(row["pulses_mean"] * row["devices"] for row in rows) / devices
+    facts.append(Fact("verified within ±5 µS", f"{verified:.1%}", f"of {devices} devices", verified >= 0.9))
+    facts.append(Fact("pulses a device", f"{pulses:.1f}"))
+    return facts
+
+
+def _overview(result: FirstLightResult, summary: dict[str, Any]) -> Section:
+    rows = []
+    for memory, facts in zip(result.memories, summary["memories"], strict=True):
+        controls = (facts["control_unprogrammed"], facts["control_open_loop"])
+        row = [memory.name, f"{facts['cosine_mean']:.4f}", f"{facts['cosine_min']:.4f}"]
+        row += [f"{facts['exactly_recalled']} of {facts['recalls']}", str(facts["iterations_max"])]
+        rows.append(row + ["not run" if c is None else f"{c:.3f}" for c in controls])
+    columns = (
+        "memory",
+        "mean cosine",
+        "worst digit",
+        "exact",
+        "most iterations",
+        "unprogrammed",
+        "open loop",
+    )
+    bars = {memory.name: _conditions(memory) for memory in result.memories}
+    return Section(
+        "Recall",
+        "Each digit was recalled from independently corrupted copies. Two controls use the same cues on "
+        "the same chip: with programming skipped, and with a single open-loop pulse per device.",
+        Table(columns, rows),
+        [Figure("Mean cosine of the ten digits; a dot is the worst digit.", figures.memory_bars(bars))],
+    )
+
+
+def _conditions(memory: MemoryResult) -> dict[str, Any]:
+    conditions = {"write-and-verify": memory.score}
+    if memory.open_loop:
+        conditions["one open-loop pulse"] = memory.open_loop
+    if memory.unprogrammed:
+        conditions["programming skipped"] = memory.unprogrammed
+    return {name: score.cosines.mean(axis=1) for name, score in conditions.items()}
+
+
+def _faults(result: FirstLightResult) -> Section:
+    kinds = np.array([scan.faults.kinds for scan in result.scans.values()])
+    rows = [
+        [array, *(int(np.count_nonzero(scan.faults.kinds == kind)) for kind in (1, 2, 3))]
+        for array, scan in result.scans.items()
+    ]
+    return Section(
+        "Faults found",
+        "Every device was pulsed both ways and read; the ones named did not move. Training keeps the values "
+        "they are stuck at as constants and lets their neighbours make up for them.",
+        Table(("array", "stuck low", "stuck high", "stuck between"), rows),
+        [Figure("Where the stuck devices are.", figures.fault_map(kinds))],
+    )
+
+
+def _memory(memory: MemoryResult) -> Section:
+    outcomes = list(memory.arrays.values())
+    target = np.array([_shown(o.planned.target, o.planned) for o in outcomes])
+    readback = np.array([_shown(o.readback, o.planned) for o in outcomes])
+    stuck = np.array([o.planned.used & ~o.planned.mask for o in outcomes])
+    errors = np.concatenate([o.errors for o in outcomes])
+    names = ", ".join(f"array {array}" for array in memory.arrays)
+    return Section(
+        f"Memory {memory.name}",
+        f"On {names}. Differential pairs of neighbouring columns hold the signed weights.",
+        figures=[
+            Figure(
+                "Target and readback conductance, and their difference; marked devices are stuck.",
+                figures.conductance_maps(target, readback, stuck),
+            ),
+            Figure(
+                "Programming error of all devices, read once after programming.",
+                figures.error_histogram(errors),
+            ),
+            Figure(
+                "First corrupted copy of each digit, what was recalled, and what is stored.",
+                figures.digits(memory.cues[:, 0], memory.recall.final[:, 0], memory.patterns),
+            ),
+            Figure("Energy and cosine against iteration, first copy of each digit.", _traces(memory)),
+        ],
+    )
+
+
+def _shown(conductance: Any, planned: ArrayTarget) -> Any:
+    return np.where(planned.used, conductance, np.nan)
+
+
+def _traces(memory: MemoryResult) -> Any:
+    states = memory.recall.states[:, :, 0]
+    cosines = np.mean(states * memory.patterns[None], axis=-1, dtype=np.float64)
+    energies = memory.recall.energies[:, :, 0]
+    return figures.energy_and_cosine(list(energies.T), list(cosines.T))
