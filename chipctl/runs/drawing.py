@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
@@ -17,7 +17,7 @@ BLUE, ORANGE, GREEN, GREY = "#2f8ac9", "#dd6b20", "#129a74", "#8b929c"
 # Stands for the page's text colour until the figure is printed.
 INK = "#010203"
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "chipctl",
     "font.family": "sans-serif",

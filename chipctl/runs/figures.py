@@ -94,7 +94,9 @@ def error_histogram(errors_siemens: ArrayLike, tolerance_siemens: float = 5e-6) 
         axes.axvspan(
             -tolerance, tolerance, color=GREY, alpha=0.16, lw=0, label=f"tolerance ±{tolerance:g} µS"
         )
-        axes.hist(np.clip(errors, -limit, limit), np.arange(-limit, limit + 1), color=BLUE, alpha=0.75)
+        axes.hist(
+            np.clip(errors, -limit, limit), [*range(-int(limit), int(limit) + 1)], color=BLUE, alpha=0.75
+        )
         axes.plot(
             error, errors.size * _gaussian(error, mean, std), color=INK, label=_moments("this run", mean, std)
         )
@@ -239,7 +241,8 @@ def _draw_pattern(axes: "Axes", image: NDArray[np.float64], wrong: NDArray[np.bo
 
 
 def _cosine(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
-    return float(np.sum(left * right) / max(np.linalg.norm(left) * np.linalg.norm(right), 1e-12))
+    norms = float(np.linalg.norm(left)) * float(np.linalg.norm(right))
+    return float(np.sum(left * right)) / max(norms, 1e-12)
 
 
 def _draw_traces(axes: "Axes", traces: Sequence[ArrayLike], colour: str) -> None:

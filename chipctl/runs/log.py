@@ -36,7 +36,7 @@ class LogFile:
 
     def write(self, event: EventDict) -> None:
         """Append one event; the run's id is added where the calling thread had none bound."""
-        line = json.dumps({"run": self._run_id} | event, default=plain, ensure_ascii=False)
+        line = json.dumps({"run": self._run_id, **event}, default=plain, ensure_ascii=False)
         try:
             with self._lock, self.path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")

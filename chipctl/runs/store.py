@@ -30,6 +30,8 @@ _log = structlog.get_logger()
 class StorageError(ChipctlError):
     """The disk would not take a run's file, or holds one that is no run's file."""
 
+    exit_status = 4
+
 
 class Run:
     """One run and its directory, `<root>/<UTC time>-<kind>-<id>/`.

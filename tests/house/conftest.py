@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("chipctl", "firmware_protocol", "sim_chip", "calibration")
-
 
 @pytest.fixture(scope="session")
 def repository():
@@ -13,6 +11,11 @@ def repository():
 
 
 @pytest.fixture(scope="session")
-def modules(repository):
-    found = [path for name in PACKAGES for path in sorted((repository / name).rglob("*.py"))]
+def packages(repository):
+    return sorted(path.parent.name for path in repository.glob("*/__init__.py"))
+
+
+@pytest.fixture(scope="session")
+def modules(repository, packages):
+    found = [path for name in packages for path in sorted((repository / name).rglob("*.py"))]
     return {path.relative_to(repository).as_posix(): path.read_text(encoding="utf-8") for path in found}

@@ -13,7 +13,7 @@ def targets(repository):
 
 def test_the_commands_of_the_readme_are_in_the_makefile(repository):
     text = (repository / "README.md").read_text(encoding="utf-8")
-    named = re.findall(r"\bmake ([a-z-]+)", text)
+    named = re.findall(r"(?:^|`)make ([a-z-]+)", text, flags=re.MULTILINE)
     assert named[:2] == ["demo", "test"]
     assert set(named) <= targets(repository)
 
