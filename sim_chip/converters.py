@@ -1,0 +1,231 @@
+"""From DAC codes to rail voltages, and from column currents to 13-bit words in FIFO order.
+
+Voltages are integers of 1 µV, positions on the ADC's scale float64 in LSB above its floor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim_chip import random
+from sim_chip.elementary import sin_turns
+from sim_chip.parameters import ConverterParameters
+from sim_chip.random import Purpose
+
+Floats = NDArray[np.float64]
+
+AUTO_GAIN = 7
+FIFOS_PER_ARRAY = 4
+FIFO_DEPTH = 16
+ARRAYS_PER_DIE = 3
+_FIFOS_PER_DIE = 12
+_STEPS = 8  # ADC transfer tables resolve 1/8 LSB
+_GAIN_SHIFT = 10
+_DAC_TOP = 65_535
+_DAC_SPAN_UV = 20_000_000
+
+
+class Rail(IntEnum):
+    """Channels of the board's 16-channel, 16-bit, ±10 V DAC."""
+
+    PLANE_VPP = 0
+    VREF_ARRAY = 1
+    VREF_TIA = 2
+    VREF_HI_CMP = 3
+    VREF_SH = 4
+    VP_PAD = 5
+    TVDD = 6
+    VAGC_0 = 7
+    VAGC_1 = 8
+    ADC_TEST = 9
+    AMP_VREF = 10
+    AMP_INPUT = 11
+    SPARE_12 = 12
+    SPARE_13 = 13
+    DRIVE_VN = 14
+    SCHOTTKY = 15
+
+
+def dac_code(volts: float) -> int:
+    """Return the DAC code for a voltage in [-10, 10] V: floor((V + 10) / 20 · 65535)."""
+    microvolts = round(volts * 1e6) + _DAC_SPAN_UV // 2
+    return min(max(microvolts * _DAC_TOP // _DAC_SPAN_UV, 0), _DAC_TOP)
+
+
+def dac_microvolts(code: int) -> int:
+    """Return what a DAC code puts out, in µV rounded to nearest."""
+    return (2 * code * _DAC_SPAN_UV + _DAC_TOP) // (2 * _DAC_TOP) - _DAC_SPAN_UV // 2
+
+
+def dac_volts(codes: NDArray[np.integer]) -> Floats:
+    """Return what DAC codes put out, in V on the 1 µV grid of `dac_microvolts`."""
+    numerator = 2 * codes.astype(np.int64) * _DAC_SPAN_UV + _DAC_TOP
+    volts: Floats = (numerator // (2 * _DAC_TOP) - _DAC_SPAN_UV // 2) / 1e6
+    return volts
+
+
+def fifos(array: int) -> tuple[int, ...]:
+    """Return the four FIFOs (chip numbering, ascending) that serve an array."""
+    die, place = divmod(array, ARRAYS_PER_DIE)
+    first = _FIFOS_PER_DIE * die + 2 * (ARRAYS_PER_DIE - 1 - place)
+    return first, first + 1, first + 6, first + 7
+
+
+def fifo_address(array: int, col: int) -> tuple[int, int]:
+    """Return (FIFO in chip numbering, word in it) of a column."""
+    half = col // 32
+    word = 8 * (col // 16) + 7 - col % 16 // 2 if half == 0 else 8 * (3 - col // 16) + col % 16 // 2
+    return fifos(array)[2 * (col % 2) + half], word
+
+
+def column_order(array: int) -> NDArray[np.intp]:
+    """Return where each column (64,) lies in an array's 4×16 words, flattened."""
+    order = []
+    for col in range(FIFOS_PER_ARRAY * FIFO_DEPTH):
+        fifo, word = fifo_address(array, col)
+        order.append(fifos(array).index(fifo) * FIFO_DEPTH + word)
+    return np.array(order, dtype=np.intp)
+
+
+def _inl(model: ConverterParameters, position: Floats, drawn: Floats) -> Floats:
+    """Deviation (LSB) of one converter; drawn (4,) are its standard normals."""
+    top = model.adc_codes - 1
+    sine = model.inl_lsb * sin_turns(position / model.adc_codes + drawn[0])
+    return sine + model.gain_error * drawn[1] * (position - top / 2)
+
+
+def _flattened(model: ConverterParameters, position: Floats) -> Floats:
+    """Raw converters: coarse steps at the ends, finer ones in the middle of the scale."""
+    if model.flat_lsb == 0:
+        return position
+    volts = 0.5 + 3.5 * position / (model.adc_codes - 1)
+    step = np.where((volts < 1.5) | (volts > 3.0), model.flat_lsb, model.flat_lsb / 4.0)
+    step = np.where((volts >= 2.0) & (volts <= 2.5), model.flat_lsb / 8.0, step)
+    return np.rint(position / step) * step
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What the columns hand to the TIAs.
+
+    current: whole numbers of `unit` amperes. variance: of its fluctuation, in squared units, or
+    None when the current already fluctuates. normal: standard normals, one for each current; the
+    fluctuation and the ADC's own noise are independent, so one draw of their sum serves both.
+    """
+
+    current: Floats
+    unit: float
+    variance: Floats | None
+    normal: Floats
+
+
+@dataclass(frozen=True)
+class References:
+    """Rails the readout works against, µV: VREF_TIA, VREF_HI_CMP and VAGC_1."""
+
+    tia_uv: int
+    high_uv: int
+    step_down_uv: int
+
+
+class Readout:
+    """TIAs and ADCs of one array: zero, gain, offset, INL, saturation, word format.
+
+    Columns are in FIFO order throughout: index 16·FIFO + word.
+    """
+
+    def __init__(self, model: ConverterParameters, seed: int, array: int) -> None:
+        self._model = model
+        columns = np.arange(FIFOS_PER_ARRAY * FIFO_DEPTH)
+        drawn = random.normals(random.words(random.stream(seed, Purpose.COLUMN, array), columns))
+        offsets = model.offset_lsb.nominal + model.offset_lsb.sigma * drawn[:, 0]
+        self.offset_lsb: Floats = np.ascontiguousarray(offsets[np.argsort(column_order(array))])
+        self._tables = self._transfer_tables(seed, array)
+        self._base = np.repeat(np.arange(FIFOS_PER_ARRAY), FIFO_DEPTH) * self._tables.shape[1]
+
+    def _transfer_tables(self, seed: int, array: int) -> NDArray[np.uint16]:
+        top = self._model.adc_codes - 1
+        position = np.arange(top * _STEPS + _STEPS + 1) / _STEPS
+        key = random.stream(seed, Purpose.CONVERTER, array)
+        tables = []
+        for drawn in random.normals(random.words(key, np.arange(FIFOS_PER_ARRAY))):
+            code = _flattened(self._model, position + _inl(self._model, position, drawn))
+            tables.append(np.clip(np.rint(code), 0, top).astype(np.uint16))
+        return np.stack(tables)
+
+    def stick(self, fifo: int, code: int) -> None:
+        """Make one ADC (0-3) answer the same code for ever."""
+        self._tables[fifo] = code
+
+    def lsb_per(self, gain: int, volts_unit: float) -> float:
+        """Return LSB per current unit; `volts_unit` is that unit in amperes."""
+        ohms = self._model.gain_ohms[gain]
+        return ohms * (self._model.adc_codes - 1) * volts_unit / (self._model.span_uv / 1e6)
+
+    def _window_lsb(self, microvolts: int, high_uv: int) -> float:
+        """Return where a voltage lies, LSB above the floor of the conversion window.
+
+        Moving VREF_HI_CMP from 4.0 V shifts the window by as much.
+        """
+        ceiling = self._model.floor_uv + self._model.span_uv
+        shifted = (microvolts - self._model.floor_uv) + (high_uv - ceiling)
+        return shifted * (self._model.adc_codes - 1) / self._model.span_uv
+
+    def words(
+        self,
+        signal: Signal,
+        gain: int,
+        references: References,
+        places: NDArray[np.intp] | None = None,
+    ) -> NDArray[np.uint16]:
+        """Convert currents to 13-bit words, gain index << 10 | code.
+
+        Automatic gain starts at the highest and steps down while the TIA is above VAGC_1.
+        Without `places` the last axis is all 64 columns in FIFO order.
+        """
+        base = self.offset_lsb if places is None else self.offset_lsb[places]
+        base = base + (self._window_lsb(references.tia_uv, references.high_uv) + self._model.zero_codes)
+        if gain != AUTO_GAIN:
+            code = self._codes(self._position(signal, gain, base), places)
+            code |= np.uint16(gain << _GAIN_SHIFT)
+            return code
+        top = len(self._model.gain_ohms) - 1
+        limit = self._window_lsb(references.step_down_uv, references.high_uv)
+        position = self._position(signal, top, base)
+        gains = np.full(position.shape, top, dtype=np.uint16)
+        for lower in range(top - 1, -1, -1):
+            above = position > limit
+            if not above.any():
+                break
+            position = np.where(above, self._position(signal, lower, base), position)
+            gains[above] = lower
+        return self._codes(position, places) | (gains << np.uint16(_GAIN_SHIFT))
+
+    def _position(self, signal: Signal, gain: int, base: Floats) -> Floats:
+        """Where a signal lies at one gain, LSB above the floor, noise included."""
+        scale = self.lsb_per(gain, signal.unit)
+        noise = self._model.noise_lsb
+        position = signal.current * scale
+        if signal.variance is None:
+            position += signal.normal * noise
+        else:
+            spread = signal.variance * (scale * scale)
+            spread += noise * noise
+            np.sqrt(spread, out=spread)
+            spread *= signal.normal
+            position += spread
+        position += base
+        return position
+
+    def _codes(self, position: Floats, places: NDArray[np.intp] | None) -> NDArray[np.uint16]:
+        """Convert positions (..., columns) to codes; `position` is overwritten."""
+        position *= _STEPS
+        np.rint(position, out=position)
+        np.clip(position, 0, self._tables.shape[1] - 1, out=position)
+        index = position.astype(np.intp)
+        index += self._base if places is None else self._base[places]
+        return self._tables.take(index)
