@@ -3,6 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from firmware_protocol.frame import DELIMITER, OVERHEAD, Decoder, Frame, Kind, encode
 from firmware_protocol.messages import MAX_PAYLOAD, Hello, Welcome
@@ -41,7 +42,7 @@ class Outcome(Enum):
 class Ticket:
     """One request and what became of it."""
 
-    request: Request
+    request: Request[Any]
     expect_s: float
     """Time its execution may take before its silence means anything."""
     ack: int
@@ -149,7 +150,7 @@ class HostSession:
         self._name, self._next_seq, self._window = number, first, 1
         return self._enqueue(request, 0.0)
 
-    def submit(self, request: Request, expect_s: float = 0.0) -> Ticket:
+    def submit(self, request: Request[Any], expect_s: float = 0.0) -> Ticket:
         """Take a request to be sent as soon as the window permits.
 
         One of class SAFE is sent at once, session or not. Any other is `NOT_SENT` without a session.
@@ -160,13 +161,13 @@ class HostSession:
             return self._enqueue(request, expect_s)
         return Ticket(request, expect_s, 0, Outcome.NOT_SENT)
 
-    def _enqueue(self, request: Request, expect_s: float) -> Ticket:
+    def _enqueue(self, request: Request[Any], expect_s: float) -> Ticket:
         oldest = next(iter(self._pending), self._next_seq)
         ticket = Ticket(request, expect_s, ack=follows(oldest, -1))
         self._queue.append(_prepare(ticket))
         return ticket
 
-    def _submit_safe(self, request: Request) -> Ticket:
+    def _submit_safe(self, request: Request[Any]) -> Ticket:
         if self._safe is not None:
             self._safe.ticket.outcome = Outcome.LOST
         self._safe_seq = follows(self._safe_seq)

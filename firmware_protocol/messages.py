@@ -10,6 +10,7 @@ Replies have opcodes from 0x80 up; several requests may share one.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from firmware_protocol.wire import (
     I32,
@@ -98,7 +99,7 @@ class Welcome(Message):
 
 
 @dataclass(frozen=True)
-class Hello(Request):
+class Hello(Request[Welcome]):
     """Open a session. The frame header carries a random session number of the host's, and the sequence
     number after which requests are counted."""
 
@@ -141,7 +142,7 @@ class Info(Message):
 
 
 @dataclass(frozen=True)
-class GetInfo(Request):
+class GetInfo(Request[Info]):
     """Ask for geometry and converters."""
 
     OPCODE = 0x02
@@ -169,7 +170,7 @@ class Limits(Message):
 
 
 @dataclass(frozen=True)
-class GetLimits(Request):
+class GetLimits(Request[Limits]):
     """Ask for the limits in force."""
 
     OPCODE = 0x03
@@ -178,7 +179,7 @@ class GetLimits(Request):
 
 
 @dataclass(frozen=True)
-class TightenLimits(Request):
+class TightenLimits(Request[Limits]):
     """Lower limits for this session; a value above the limit in force is refused."""
 
     OPCODE = 0x04
@@ -215,7 +216,7 @@ class State(Message):
 
 
 @dataclass(frozen=True)
-class GetState(Request):
+class GetState(Request[State]):
     """Ask what the board is doing."""
 
     OPCODE = 0x05
@@ -224,7 +225,7 @@ class GetState(Request):
 
 
 @dataclass(frozen=True)
-class Arm(Request):
+class Arm(Request[State]):
     """Permit pulses while traffic goes on: the lease ends `ttl_ms` after the last request of this session."""
 
     OPCODE = 0x06
@@ -236,7 +237,7 @@ class Arm(Request):
 
 
 @dataclass(frozen=True)
-class ClearFault(Request):
+class ClearFault(Request[State]):
     """Clear the latched fault, named so that another one is not cleared unseen."""
 
     OPCODE = 0x07
@@ -247,7 +248,7 @@ class ClearFault(Request):
 
 
 @dataclass(frozen=True)
-class Safe(Request):
+class Safe(Request[State]):
     """Zero the outputs in order, end any job, drop the lease. Always accepted."""
 
     OPCODE = 0x7F
@@ -268,7 +269,7 @@ class Staged(Message):
 
 
 @dataclass(frozen=True)
-class Stage(Request):
+class Stage(Request[Staged]):
     """Put bytes into the staging buffer; offset 0 empties it first. Repeating a piece does no harm."""
 
     OPCODE = 0x10
@@ -290,7 +291,7 @@ class Chunk(Message):
 
 
 @dataclass(frozen=True)
-class Fetch(Request):
+class Fetch(Request[Chunk]):
     """Ask for a piece of the result buffer."""
 
     OPCODE = 0x11
@@ -319,7 +320,7 @@ class Result(Message):
 
 
 @dataclass(frozen=True)
-class ReadCells(Request):
+class ReadCells(Request[Result]):
     """Read every device of a rectangle by itself, unselected rows floating.
 
     Result, row by row: u16 sums of ADC codes over the reads; with automatic gain followed by a u8 gain
@@ -342,7 +343,7 @@ class ReadCells(Request):
 
 
 @dataclass(frozen=True)
-class Multiply(Request):
+class Multiply(Request[Result]):
     """Drive rows by the staged vectors and sample columns.
 
     Staged, vector by vector: one i16 per row, at most 2**input_bits - 1 in magnitude, negative only if
@@ -388,7 +389,7 @@ class Book(Message):
 
 
 @dataclass(frozen=True)
-class GetBook(Request):
+class GetBook(Request[Book]):
     """Ask for the chip's time and energy."""
 
     OPCODE = 0x22
@@ -406,7 +407,7 @@ class Waited(Message):
 
 
 @dataclass(frozen=True)
-class Wait(Request):
+class Wait(Request[Waited]):
     """Let the chip rest. Hardware waits; the virtual chip moves its clock at once."""
 
     OPCODE = 0x23
@@ -432,7 +433,7 @@ class Pulsed(Message):
 
 
 @dataclass(frozen=True)
-class Pulse(Request):
+class Pulse(Request[Pulsed]):
     """Give every device of a rectangle the same pulses, one device at a time. Needs the lease."""
 
     OPCODE = 0x30
@@ -454,7 +455,7 @@ class Pulse(Request):
 
 
 @dataclass(frozen=True)
-class PulseMap(Request):
+class PulseMap(Request[Pulsed]):
     """Give each device its own pulse. Needs the lease.
 
     Staged: a u16 voltage code per device, row by row, then a u16 gate code per device; a device with
@@ -481,7 +482,7 @@ class Started(Message):
 
 
 @dataclass(frozen=True)
-class StartProgram(Request):
+class StartProgram(Request[Started]):
     """Write-and-verify a whole array inside the board, on integers alone. Needs the lease.
 
     Staged: one bit per device, row by row, least significant bit first, that selects the devices to
@@ -550,7 +551,7 @@ class Job(Message):
 
 
 @dataclass(frozen=True)
-class GetJob(Request):
+class GetJob(Request[Job]):
     """Ask how far a job is."""
 
     OPCODE = 0x39
@@ -561,7 +562,7 @@ class GetJob(Request):
 
 
 @dataclass(frozen=True)
-class StopJob(Request):
+class StopJob(Request[Job]):
     """End a job after its current round; its report stays."""
 
     OPCODE = 0x3A
@@ -572,7 +573,7 @@ class StopJob(Request):
 
 
 @dataclass(frozen=True)
-class OpenReport(Request):
+class OpenReport(Request[Result]):
     """Put a finished job's report into the result buffer.
 
     Write-and-verify, each block over all devices row by row: u16 final sum of codes; u16 SET pulses;
@@ -590,7 +591,7 @@ class OpenReport(Request):
 
 
 @dataclass(frozen=True)
-class GetPlanted(Request):
+class GetPlanted(Request[Result]):
     """Ask a virtual chip which devices it was made stuck; hardware answers `UNKNOWN_OPCODE`.
 
     For judging a fault scan after the fact. Result: one u8 per device: 0 healthy, 1 stuck on, 2 stuck off,
@@ -604,7 +605,7 @@ class GetPlanted(Request):
     array: U8
 
 
-REQUESTS: tuple[type[Request], ...] = (
+REQUESTS: tuple[type[Request[Any]], ...] = (
     Hello,
     GetInfo,
     GetLimits,

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Annotated, Any, ClassVar, Self, get_type_hints
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, get_type_hints
 
 
 class WireError(ValueError):
@@ -168,8 +168,11 @@ class Message:
         return cls(*values)
 
 
+ReplyT = TypeVar("ReplyT", bound=Message)
+
+
 @dataclass(frozen=True)
-class Request(Message):
+class Request(Message, Generic[ReplyT]):
     """What the host asks; answered by `REPLY`, or by a `Refusal`."""
 
     CLASS: ClassVar[OpClass]
