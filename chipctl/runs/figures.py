@@ -24,8 +24,8 @@ _FAULTS = (("stuck low", "v", BLUE), ("stuck high", "^", ORANGE), ("stuck betwee
 def conductance_maps(target: ArrayLike, readback: ArrayLike, mask: ArrayLike | None = None) -> Markup:
     """Target, readback and their difference, array by array (He Fig. 3b, c).
 
-    Siemens, shape (rows, cols) or (arrays, rows, cols), NaN where a device is not used; devices set
-    in the boolean `mask` (the stuck ones) are marked, and left out of the difference.
+    Siemens, shape (rows, cols) or (arrays, rows, cols), NaN (grey) where a device is not used; devices set
+    in the boolean `mask` (the stuck ones) are marked, and grey in the difference.
     """
     wanted, found = _per_array(target), _per_array(readback)
     marked = np.zeros(wanted.shape, bool) if mask is None else _per_array(mask).astype(bool)
@@ -198,6 +198,7 @@ def _per_array(values: ArrayLike) -> NDArray[Any]:
 
 def _draw_map(axes: "Axes", siemens: NDArray[Any], colours: str, limits: tuple[float, float]) -> Any:
     low, high = limits
+    axes.set_facecolor(GREY)
     picture = axes.imshow(siemens * 1e6, cmap=colours, vmin=low, vmax=high, interpolation="none")
     frame_cells(axes, *siemens.shape)
     return picture

@@ -34,7 +34,7 @@ def test_it_shows_every_section_table_and_figure(page):
 
 def test_a_missed_requirement_is_called_missed():
     page = Report("t", facts=[Fact("cosine", "0.98", "required: 0.995", met=False)]).render()
-    assert "✗ missed: required: 0.995" in page
+    assert "✗ missed · required: 0.995" in page
 
 
 def test_text_is_escaped_and_pictures_are_not():
