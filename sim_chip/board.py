@@ -1,0 +1,78 @@
+"""A virtual chip with its microcontroller, as one names it, and the file that keeps its state."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+from urllib.parse import parse_qsl, urlsplit
+
+from sim_chip.chip import VirtualChip
+from sim_chip.mcu import VirtualMcu
+from sim_chip.presets import preset
+
+SCHEME = "sim"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Which virtual chip, and where its state is kept."""
+
+    preset: str = "good"
+    seed: int = 0
+    state: Path | None = None
+    """File the chip lives in, new or from last time; what is done to the chip is in it at once."""
+    commission: bool = False
+    """Whether stored limits may be changed."""
+
+    @classmethod
+    def from_address(cls, address: str) -> Self:
+        """What `sim://?preset=good&seed=7&state=FILE&commission=1` says; all keys optional.
+
+        Raises:
+            ValueError: The address has another form, or a key there is not.
+        """
+        parts = urlsplit(address)
+        if parts.scheme != SCHEME or parts.netloc or parts.path not in ("", "/"):
+            raise ValueError(f"{address!r} is no virtual chip; write {SCHEME}://?preset=good&seed=7")
+        values = dict(parse_qsl(parts.query, keep_blank_values=True))
+        keys = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in keys:
+                raise ValueError(f"no key {key!r} in {address!r}; there are {', '.join(keys)}")
+        return cls(
+            preset=values.get("preset", cls.preset),
+            seed=_seed(values.get("seed", str(cls.seed))),
+            state=Path(values["state"]) if values.get("state") else None,
+            commission=values.get("commission", "0") not in ("0", "false", "no"),
+        )
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"the seed is a whole number from 0 up, not {text!r}")
+    return int(text)
+
+
+class Board:
+    """A microcontroller and its chip, whose state is kept in a file if there is one."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Raises ValueError where the state file is of another chip, or of no chip at all."""
+        self.mcu = VirtualMcu(_chip(setup), commissioning=setup.commission)
+
+    def close(self) -> None:
+        """Bring the chip to its safe state."""
+        self.mcu.power_down()
+
+
+def _chip(setup: Setup) -> VirtualChip:
+    kind = preset(setup.preset)
+    if setup.state is None:
+        return VirtualChip(kind, setup.seed)
+    if not setup.state.exists():
+        return VirtualChip(kind, setup.seed, path=setup.state)
+    chip = VirtualChip.restore(setup.state, mapped=True)
+    if (chip.parameters, chip.seed) != (kind, setup.seed):
+        found = f"preset {chip.parameters.name}, seed {chip.seed}"
+        raise ValueError(f"{setup.state} holds another chip: {found}; ask for that or name another file")
+    chip.power_up()
+    return chip

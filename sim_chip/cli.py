@@ -1,0 +1,84 @@
+"""`sim-chip`: a virtual memristor chip behind a port, as if its board were plugged in."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sim_chip.board import Board, Setup
+from sim_chip.presets import PRESETS
+from sim_chip.server import serve_pty, serve_tcp, stop_signals
+
+_app = typer.Typer(
+    help="A virtual memristor chip behind a port, as if its board were plugged in.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+_EXAMPLES = """\b
+Examples:
+  sim-chip serve --pty /tmp/chip                        a chip with few faults, at /tmp/chip
+  sim-chip serve --pty /tmp/chip --seed 7               another specimen of the same kind
+  sim-chip serve --tcp localhost:7000 --preset poor     a faulty one, at socket://localhost:7000
+  sim-chip serve --pty /tmp/chip --state chip.state     one that remembers when it is stopped
+"""
+
+
+@_app.command(epilog=_EXAMPLES)
+def serve(
+    pty: Annotated[Path | None, typer.Option(metavar="PATH", help="Make a serial port at PATH.")] = None,
+    tcp: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Listen here; port 0: any.")] = None,
+    preset: Annotated[str, typer.Option(metavar="NAME", help="Kind of chip; see `presets`.")] = "good",
+    seed: Annotated[int, typer.Option(min=0, help="Which specimen of that kind.")] = 0,
+    state: Annotated[Path | None, typer.Option(metavar="FILE", help="Load from, save to.")] = None,
+    commission: Annotated[bool, typer.Option("--commission", help="Let stored limits change.")] = False,
+) -> None:
+    """Serve one virtual chip until SIGTERM or Ctrl-C; its outputs are then zeroed and its state saved."""
+    if (pty is None) == (tcp is None):
+        raise ValueError("say where to serve: either --pty PATH or --tcp HOST:PORT")
+    board = Board(Setup(preset, seed, state, commission))
+
+    def ready(place: str) -> None:
+        typer.echo(f"serving {preset} chip, seed {seed}, on {place}", err=True)
+
+    with stop_signals() as stop:
+        try:
+            if pty is not None:
+                serve_pty(board, pty, stop, ready)
+            elif tcp is not None:
+                serve_tcp(board, _host_and_port(tcp), stop, ready)
+        finally:
+            board.close()
+
+
+@_app.command()
+def presets() -> None:
+    """List the kinds of chip there are."""
+    for name, kind in PRESETS.items():
+        faults = kind.faults
+        typer.echo(
+            f"{name:12} {kind.arrays} arrays {kind.rows}×{kind.cols}; stuck on {faults.on:.1%}, "
+            f"off {faults.off:.1%}, between {faults.middle:.1%}"
+        )
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 0xFFFF:
+        raise ValueError(f"{text!r} is not HOST:PORT, for instance localhost:7000")
+    return host.strip("[]") or "localhost", int(port)
+
+
+def run() -> None:
+    """Run the command line; what the user can mend ends in one line and exit status 1."""
+    try:
+        _app()
+    except (ValueError, OSError) as error:
+        typer.echo(f"sim-chip: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,94 @@
+"""Pulses as the microcontroller gives them: checked against the limits, then one batch after another."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware_protocol.messages import RESET, SET, Pulse, PulseMap
+from sim_chip.chip import VirtualChip
+from sim_chip.guard import PulseRules, check_range, check_span
+from sim_chip.readout import rectangle
+
+_PULSES_PER_SLICE = 1 << 16
+"""Pulses between two looks at the line and the lease."""
+
+
+@dataclass(frozen=True)
+class PulseBatch:
+    """One pulse for each of several devices of one array."""
+
+    array: int
+    direction: int
+    width_ns: int
+    rows: NDArray[np.intp]
+    cols: NDArray[np.intp]
+    volt_codes: NDArray[np.uint16]
+    gate_codes: NDArray[np.uint16]
+
+
+def same_pulse(request: Pulse, chip: VirtualChip, rules: PulseRules) -> PulseBatch:
+    """The batch that `Pulse` asks for; refused where the chip or the limits forbid it."""
+    check_range("array", request.array, 0, chip.parameters.arrays - 1)
+    check_span("row", request.row, request.row_count, chip.parameters.rows)
+    check_span("col", request.col, request.col_count, chip.parameters.cols)
+    rules.check_direction(request.direction)
+    rules.check_codes(request.direction, [request.volt_code], [request.gate_code])
+    rules.check_width(request.width_ns)
+    rules.check_count(request.count)
+    rows, cols = rectangle(request.row, request.row_count, request.col, request.col_count)
+    volts = np.full(rows.size, request.volt_code, np.uint16)
+    gates = np.full(rows.size, request.gate_code, np.uint16)
+    return PulseBatch(request.array, request.direction, request.width_ns, rows, cols, volts, gates)
+
+
+def mapped_pulses(request: PulseMap, chip: VirtualChip, rules: PulseRules, staged: bytes) -> PulseBatch:
+    """The batch that `PulseMap` asks for, without the devices it skips."""
+    check_range("array", request.array, 0, chip.parameters.arrays - 1)
+    rules.check_direction(request.direction)
+    rules.check_width(request.width_ns)
+    rules.check_count(1)
+    volts, gates = np.frombuffer(staged, "<u2").astype(np.uint16).reshape(2, -1)
+    chosen = np.flatnonzero((volts != 0) & (gates != 0))
+    volts, gates = volts[chosen], gates[chosen]
+    rules.check_codes(request.direction, np.unique(volts).tolist(), np.unique(gates).tolist())
+    rows, cols = np.divmod(chosen, chip.parameters.cols)
+    return PulseBatch(request.array, request.direction, request.width_ns, rows, cols, volts, gates)
+
+
+class Pulser:
+    """The only way from a request to a device."""
+
+    def __init__(self, chip: VirtualChip) -> None:
+        self._chip = chip
+        self.pulses_per_second = 0
+        """Most pulses in a second of the chip's time; 0 for no bound."""
+        self.given = {SET: 0, RESET: 0}
+        """Pulses since the board started, by direction."""
+
+    def give(self, batch: PulseBatch, count: int = 1) -> None:
+        """Give every device of the batch `count` pulses, no faster than allowed."""
+        before = self._chip.clock_ns
+        self._chip.pulse(
+            batch.array,
+            batch.rows,
+            batch.cols,
+            batch.direction,
+            batch.volt_codes,
+            batch.gate_codes,
+            batch.width_ns,
+            count,
+        )
+        self.given[batch.direction] += batch.rows.size * count
+        if self.pulses_per_second:
+            least_ns = -(-batch.rows.size * count * 1_000_000_000 // self.pulses_per_second)
+            self._chip.advance(max(0, before + least_ns - self._chip.clock_ns))
+
+    def give_in_slices(self, batch: PulseBatch, count: int) -> Generator[int, None, int]:
+        """Give every device one pulse, then the next, `count` times around; yields the pulses so far."""
+        around = max(1, _PULSES_PER_SLICE // max(1, batch.rows.size))
+        for first in range(0, count, around):
+            self.give(batch, min(around, count - first))
+            yield min(first + around, count) * batch.rows.size
+        return count * batch.rows.size

@@ -1,0 +1,241 @@
+"""Serves a virtual microcontroller on a pseudo-terminal, on TCP, or in the caller's own process."""
+
+import os
+import selectors
+import signal
+import socket
+import time
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sim_chip.board import Board, Setup
+
+_READ_BYTES = 65_536
+_MOST_UNREAD = 1 << 20
+"""Bytes kept for a host that does not read; what comes on top is dropped, as a full USB pipe would."""
+
+
+class Endpoint:
+    """A virtual chip in this process: what a serial port would be, without the port.
+
+    The chip works while its caller reads: `read` does the microcontroller's work until there are bytes.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.name = address
+        self._board = Board(Setup.from_address(address))
+
+    def write(self, data: bytes) -> None:
+        """Hand bytes to the microcontroller."""
+        self._board.mcu.receive(data)
+
+    def read(self, timeout_s: float) -> bytes:
+        """The bytes there are; empty when none came within `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            data = self._board.mcu.transmit()
+            if data:
+                return data
+            due_s = self._board.mcu.work()
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return self._board.mcu.transmit()
+            if due_s != 0.0:
+                time.sleep(left_s if due_s is None else min(due_s, left_s))
+
+    def close(self) -> None:
+        """Bring the chip to its safe state."""
+        self._board.close()
+
+
+def connect(address: str) -> Endpoint:
+    """The virtual chip that `sim://?preset=good&seed=7&state=FILE&commission=1` names; all keys optional.
+
+    Raises:
+        ValueError: A key or preset that there is not, or a state file of another chip.
+    """
+    return Endpoint(address)
+
+
+class _Host:
+    """The far end of a line: written to as fast as it reads, never waited for."""
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self.fd = fd
+        self.dropped_bytes = 0
+        self._unsent = bytearray()
+
+    def read(self) -> bytes | None:
+        """What has come in: None if nothing has, empty at the end of the line."""
+        try:
+            return os.read(self.fd, _READ_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def send(self, data: bytes) -> None:
+        """Send what the line takes, keep the rest."""
+        if len(self._unsent) + len(data) > _MOST_UNREAD:
+            self.dropped_bytes += len(data)
+        else:
+            self._unsent += data
+        self.flush()
+
+    def flush(self) -> None:
+        """Send more of what is kept."""
+        try:
+            while self._unsent:
+                del self._unsent[: os.write(self.fd, self._unsent)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._unsent.clear()
+
+    @property
+    def events(self) -> int:
+        """What to wait for on this line."""
+        return selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
+
+
+class _Loop:
+    """Waits for the host and lets the microcontroller work in between; idle, it sleeps."""
+
+    def __init__(self, board: Board, stop: socket.socket) -> None:
+        self._board = board
+        self._stopped = False
+        self._host: _Host | None = None
+        self._hung_up: Callable[[], None] = lambda: None
+        self._selector = selectors.DefaultSelector()
+        self.watch(stop, self._stop)
+
+    def watch(self, source: socket.socket, react: Callable[[], None]) -> None:
+        """Call `react` when there is something to read at `source`."""
+        self._selector.register(source, selectors.EVENT_READ, react)
+
+    def unwatch(self, source: socket.socket) -> None:
+        """Leave `source` alone."""
+        self._selector.unregister(source)
+
+    def attach(self, fd: int, hung_up: Callable[[], None] = lambda: None) -> None:
+        """Make `fd` the line to the host, and close it in the end; `hung_up` tells that the host did."""
+        self._host = _Host(fd)
+        self._hung_up = hung_up
+        self._selector.register(fd, selectors.EVENT_READ, self._receive)
+
+    def run(self) -> None:
+        """Serve until the stop socket has something to say."""
+        try:
+            while not self._stopped:
+                due_s = self._board.mcu.work()
+                self._transmit()
+                for key, events in self._selector.select(due_s):
+                    if events & selectors.EVENT_READ:
+                        key.data()
+        finally:
+            self._detach()
+            self._selector.close()
+
+    def _receive(self) -> None:
+        if self._host is not None:
+            data = self._host.read()
+            if data:
+                self._board.mcu.receive(data)
+            elif data is not None:
+                self._detach()
+                self._hung_up()
+
+    def _transmit(self) -> None:
+        data = self._board.mcu.transmit()
+        if self._host is not None:
+            self._host.send(data)
+            self._selector.modify(self._host.fd, self._host.events, self._receive)
+
+    def _detach(self) -> None:
+        if self._host is not None:
+            self._selector.unregister(self._host.fd)
+            os.close(self._host.fd)
+            self._host = None
+
+    def _stop(self) -> None:
+        self._stopped = True
+
+
+@contextmanager
+def stop_signals() -> Iterator[socket.socket]:
+    """A socket with something to read once SIGTERM or SIGINT came; for the main thread."""
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGTERM, signal.SIGINT)}
+        wakeup = signal.set_wakeup_fd(writer.fileno())
+        try:
+            yield reader
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def serve_pty(board: Board, path: Path, stop: socket.socket, ready: Callable[[str], None]) -> None:
+    """Serve on a new pseudo-terminal that a symbolic link at `path` leads to, until `stop`.
+
+    Raises:
+        FileExistsError: `path` is something else, or another server's link.
+    """
+    with ExitStack() as stack:
+        ours, theirs = os.openpty()
+        stack.callback(os.close, theirs)
+        tty.setraw(theirs)
+        stack.enter_context(_link(path, os.ttyname(theirs)))
+        loop = _Loop(board, stop)
+        loop.attach(ours)
+        ready(str(path))
+        loop.run()
+
+
+@contextmanager
+def _link(path: Path, target: str) -> Iterator[None]:
+    """A symbolic link at `path`, ours alone; a link that a killed server left is replaced."""
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FileExistsError(f"{path} belongs to another running sim-chip") from None
+    try:
+        if os.path.lexists(path) and not (path.is_symlink() and os.readlink(path).startswith("/dev/pts/")):
+            raise FileExistsError(f"{path} exists and is no link of ours; choose another path")
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
+        fresh.symlink_to(target)
+        fresh.replace(path)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def serve_tcp(
+    board: Board, address: tuple[str, int], stop: socket.socket, ready: Callable[[str], None]
+) -> None:
+    """Serve one host after another at (name, port), until `stop`; port 0 takes a free one."""
+    with socket.create_server(address) as listener:
+        loop = _Loop(board, stop)
+
+        def accept() -> None:
+            connection, _ = listener.accept()
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            loop.unwatch(listener)
+            loop.attach(connection.detach(), hung_up=lambda: loop.watch(listener, accept))
+
+        loop.watch(listener, accept)
+        ready("{}:{}".format(*listener.getsockname()[:2]))
+        loop.run()
