@@ -21,27 +21,30 @@ _ERROR_MICROSIEMENS = 15
 _FAULTS = (("stuck low", "v", BLUE), ("stuck high", "^", ORANGE), ("stuck between", "D", GREEN))
 
 
-def conductance_maps(target: ArrayLike, readback: ArrayLike, mask: ArrayLike | None = None) -> Markup:
+def conductance_maps(
+    target: ArrayLike, readback: ArrayLike, mask: ArrayLike | None = None, arrays: Sequence[int] = ()
+) -> Markup:
     """Target, readback and their difference, array by array (He Fig. 3b, c).
 
     Siemens, shape (rows, cols) or (arrays, rows, cols), NaN (grey) where a device is not used; devices set
-    in the boolean `mask` (the stuck ones) are marked, and grey in the difference.
+    in the boolean `mask` (the stuck ones) are marked, and grey in the difference. `arrays` gives the
+    arrays' indices where they are not 0, 1, ...
     """
     wanted, found = _per_array(target), _per_array(readback)
     marked = np.zeros(wanted.shape, bool) if mask is None else _per_array(mask).astype(bool)
-    count = len(wanted)
+    count, names = len(wanted), _names(arrays, len(wanted))
     alt = f"Target and readback conductance of {count} array(s), 0 to {_SPAN_MICROSIEMENS} µS"
     span = (0, _SPAN_MICROSIEMENS)
     with canvas(10.4, 0.4 + 2.95 * count, alt) as drawing:
         grid = drawing.figure.subplots(count, 3, squeeze=False, sharex=True, sharey=True)
-        for index, (left, middle, right) in enumerate(grid):
+        for index, name, (left, middle, right) in zip(range(count), names, grid, strict=True):
             difference = np.where(marked[index], np.nan, found[index] - wanted[index])
             _draw_map(left, wanted[index], "viridis", span)
             conductance = _draw_map(middle, found[index], "viridis", span)
             errors = _draw_map(right, difference, "PuOr", (-_ERROR_MICROSIEMENS, _ERROR_MICROSIEMENS))
             _mark_cells(left, marked[index])
             _mark_cells(middle, marked[index])
-            left.set_title(f"array {index}: target")
+            left.set_title(f"{name}: target")
             middle.set_title("readback")
             right.set_title("readback − target")
             for axes in (left, middle, right):
@@ -52,13 +55,15 @@ def conductance_maps(target: ArrayLike, readback: ArrayLike, mask: ArrayLike | N
     return drawing.markup
 
 
-def fault_map(kinds: ArrayLike) -> Markup:
+def fault_map(kinds: ArrayLike, arrays: Sequence[int] = ()) -> Markup:
     """Where devices are stuck: 0 healthy, 1 stuck low, 2 stuck high, 3 stuck between.
 
-    Integers, shape (rows, cols) or (arrays, rows, cols).
+    Integers, shape (rows, cols) or (arrays, rows, cols); `arrays` gives the arrays' indices where they
+    are not 0, 1, ...
     """
     maps = _per_array(kinds).astype(int)
     count, rows, cols = maps.shape
+    names = _names(arrays, count)
     alt = f"Fault map: {np.count_nonzero(maps)} of {maps.size} devices stuck"
     with canvas(min(3.2 * count, 9.6), 3.75, alt) as drawing:
         grid = drawing.figure.subplots(1, count, squeeze=False)[0]
@@ -69,7 +74,7 @@ def fault_map(kinds: ArrayLike) -> Markup:
             axes.set(xlim=(-0.5, cols - 0.5), ylim=(rows - 0.5, -0.5), aspect="equal")
             frame_cells(axes, rows, cols)
             stuck = np.count_nonzero(maps[index])
-            axes.set_title(f"array {index}: {stuck} of {maps[index].size} stuck")
+            axes.set_title(f"{names[index]}: {stuck} of {maps[index].size} stuck")
         totals = [np.count_nonzero(maps == kind) for kind in (1, 2, 3)]
         labels = [f"{name} ({total})" for (name, _, _), total in zip(_FAULTS, totals, strict=True)]
         handles = grid[0].get_legend_handles_labels()[0]
@@ -194,6 +199,12 @@ def _per_array(values: ArrayLike) -> NDArray[Any]:
     if array.ndim not in (2, 3):
         raise ValueError(f"expected (rows, cols) or (arrays, rows, cols), got shape {array.shape}")
     return array if array.ndim == 3 else array[np.newaxis]
+
+
+def _names(arrays: Sequence[int], count: int) -> list[str]:
+    if arrays and len(arrays) != count:
+        raise ValueError(f"{count} maps but {len(arrays)} array indices")
+    return [f"array {array}" for array in arrays or range(count)]
 
 
 def _draw_map(axes: "Axes", siemens: NDArray[Any], colours: str, limits: tuple[float, float]) -> Any:

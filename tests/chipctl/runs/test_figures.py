@@ -40,6 +40,12 @@ def test_the_fault_map_counts_each_kind():
     assert "array 0: 3 of 64 stuck" in text
 
 
+def test_maps_are_named_by_the_arrays_they_show():
+    text = words(figures.fault_map(np.zeros((2, 4, 4), int), arrays=[1, 2]))
+    assert "array 2: 0 of 16 stuck" in text
+    assert "array 0" not in text
+
+
 def test_conductance_maps_keep_one_pixel_per_device():
     target = np.full((2, 4, 4), 75e-6)
     svg = figures.conductance_maps(target, target, np.eye(4, dtype=bool)[np.newaxis].repeat(2, axis=0))
@@ -88,10 +94,11 @@ def test_text_follows_the_page_and_no_date_or_address_is_left_in():
     [
         lambda: figures.error_histogram([np.nan]),
         lambda: figures.fault_map(np.zeros(4)),
+        lambda: figures.fault_map(np.zeros((2, 4, 4)), arrays=[1]),
         lambda: figures.digits(np.ones((1, 60)), np.ones((1, 60)), np.ones((1, 60))),
     ],
-    ids=["no error", "one axis", "not square"],
+    ids=["no error", "one axis", "unnamed", "not square"],
 )
 def test_what_cannot_be_drawn_is_refused(draw):
-    with pytest.raises(ValueError, match=r"no programming error|expected \(rows|not square"):
+    with pytest.raises(ValueError, match=r"no programming error|expected \(rows|2 maps but|not square"):
         draw()
