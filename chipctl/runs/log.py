@@ -38,7 +38,7 @@ class LogFile:
         """Append one event; the run's id is added where the calling thread had none bound."""
         line = json.dumps({"run": self._run_id, **event}, default=plain, ensure_ascii=False)
         try:
-            with self._lock, self.path.open("a", encoding="utf-8") as file:
+            with self._lock, self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(line + "\n")
         except OSError as error:
             self.failure = self.failure or error
@@ -121,7 +121,8 @@ def _one_line(level: str, event: EventDict) -> str:
     facts = ", ".join(
         f"{key} {value}" for key, value in event.items() if key != "event" and key not in _BOUND
     )
-    return f"{level}: {event.get('event')}" + (f" ({facts})" if facts else "")
+    line = f"{level}: {event.get('event')}" + (f" ({facts})" if facts else "")
+    return " ".join(line.split())
 
 
 def _to_stderr(line: str) -> None:
