@@ -45,6 +45,11 @@ class OutcomeUnknown(LinkError):  # noqa: N818
 
     exit_status = 13
 
+    def __init__(self, message: str, completed: int = 0) -> None:
+        self.completed = completed
+        """Requests of the same pipeline before it, all answered."""
+        super().__init__(message)
+
 
 class ProtocolError(ChipctlError):
     """Host and firmware do not fit: another major version, other message layouts, an answer that is none."""
@@ -64,6 +69,8 @@ class DeviceError(ChipctlError):
         """Elements completed, where `executed` is partial."""
         self.reason = refusal.reason
         """The board's own words."""
+        self.completed = 0
+        """Requests of the same pipeline that were carried out before the refused one."""
         self.exit_status = int(self.status)
         super().__init__(f"the board refused {asked}: {self.status.name.lower()}{self._detail()}")
 

@@ -8,7 +8,7 @@ import socket
 import threading
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 import serial
@@ -223,7 +223,7 @@ def _open_serial(address: str) -> SerialTransport:
         raise _cannot_open(address, path, error) from None
     with contextlib.suppress(AttributeError, NotImplementedError, OSError, ValueError):
         port.set_low_latency_mode(True)
-    return SerialTransport(address, cast(serial.Serial, port), ownership)
+    return SerialTransport(address, port, ownership)
 
 
 def _split_baud(address: str) -> tuple[str, int]:

@@ -99,7 +99,9 @@ class HostSession:
 
     def __init__(self) -> None:
         self.state = State.CLOSED
-        self.closed_because = "no hello yet"
+        self.closed_because = "no session was opened yet"
+        self.timed_out = False
+        """Whether the session ended because nothing was heard any more."""
         self.armed = False
         """While true nothing waits longer than `ARMED_TIMEOUT_S` before it is sent again."""
         self.requests = 0
@@ -119,7 +121,8 @@ class HostSession:
         self._safe_seq = 0
         self._name = 0
         self._next_seq = 0
-        self._window = 1
+        self.window = 1
+        """Requests under way at most."""
         self._credit = 0
         self._order = 0
         self._heard_s = 0.0
@@ -140,14 +143,19 @@ class HostSession:
         """Requests that wait for room in the window."""
         return len(self._queue)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether every request has an outcome."""
+        return not self._queue and not self._pending and self._safe is None
+
     def hello(self, request: Hello, number: int, first: int) -> Ticket:
         """Open a session, ending any other; `number` and `first` are random 16-bit numbers."""
         self.close("a new session was opened")
         self.state = State.GREETING
-        self.armed = False
+        self.armed = self.timed_out = False
         self.round_trip = RoundTrip()
         self.size = FrameSize(request.frame_bytes)
-        self._name, self._next_seq, self._window = number, first, 1
+        self._name, self._next_seq, self.window = number, first, 1
         return self._enqueue(request, 0.0)
 
     def submit(self, request: Request[Any], expect_s: float = 0.0) -> Ticket:
@@ -168,8 +176,7 @@ class HostSession:
         return ticket
 
     def _submit_safe(self, request: Request[Any]) -> Ticket:
-        if self._safe is not None:
-            self._safe.ticket.outcome = Outcome.LOST
+        self.give_up_safe()
         self._safe_seq = follows(self._safe_seq)
         ticket = Ticket(request, 0.0, 0)
         self._safe = _prepare(ticket)
@@ -193,6 +200,12 @@ class HostSession:
         self.state = State.CLOSED
         self.closed_because = because
 
+    def give_up_safe(self) -> None:
+        """Stop waiting for the answer to a request of class SAFE."""
+        if self._safe is not None:
+            self._safe.ticket.outcome = Outcome.LOST
+            self._safe = None
+
     # Sending
 
     def transmit(self, now: float) -> bytes:
@@ -215,7 +228,7 @@ class HostSession:
         oldest = next(iter(self._pending))
         under_way = sum(len(sent.payload) + _MOST_OVERHEAD for sent in self._pending.values())
         following = len(self._queue[0].payload) + _MOST_OVERHEAD
-        return distance(self._next_seq, oldest) < self._window and under_way + following <= self._credit
+        return distance(self._next_seq, oldest) < self.window and under_way + following <= self._credit
 
     def _number(self, sent: _Sent) -> _Sent:
         sent.session, sent.seq = self._name, self._next_seq
@@ -262,8 +275,7 @@ class HostSession:
         if self._safe is not None and self._safe.sends and now >= self._safe.sent_s + SAFE_TIMEOUT_S:
             self._safe.due = True
             if self._safe.sends >= SAFE_TRIES:
-                self._safe.ticket.outcome = Outcome.LOST
-                self._safe = None
+                self.give_up_safe()
         deadline = self._deadline()
         if deadline is not None and now >= deadline:
             self._miss()
@@ -271,6 +283,7 @@ class HostSession:
     def _miss(self) -> None:
         self.round_trip.misses += 1
         if self.round_trip.misses >= (HELLO_TRIES if self.state is State.GREETING else TRIES):
+            self.timed_out = True
             self.close(f"no answer after {self.round_trip.misses} tries")
         else:
             next(iter(self._pending.values())).due = True
@@ -323,7 +336,7 @@ class HostSession:
             return
         self.state = State.OPEN
         self._name = session_name(self._name, welcome.boot_id)
-        self._window = welcome.window
+        self.window = welcome.window
         self.size = FrameSize(min(self.size.most, welcome.frame_bytes))
 
     def _take_notice(self, frame: Frame) -> None:
