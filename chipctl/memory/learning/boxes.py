@@ -47,7 +47,8 @@ class Box:
     @property
     def healthy(self) -> npt.NDArray[np.bool_]:
         """Where both devices work: the pair holds all of [−1, 1]."""
-        return (self.lower == -1) & (self.upper == 1)
+        whole: npt.NDArray[np.bool_] = (self.lower == -1) & (self.upper == 1)
+        return whole
 
     def clip(self, weights: Floats) -> npt.NDArray[np.float32]:
         """The nearest weights that the chip can hold."""

@@ -68,7 +68,7 @@ def _gradients(layers: Sequence[Parameters], patterns: Array) -> tuple[Array, li
         reversed(layers), reversed(states[:-1]), reversed(states[1:]), strict=True
     ):
         by_field = slope * (1 - outputs**2)
-        gradient = by_field.swapaxes(-1, -2) @ inputs
+        gradient: Array = by_field.swapaxes(-1, -2) @ inputs
         slopes.insert(0, Parameters(gradient, by_field.sum(axis=-2)))
         slope = by_field @ layer.weights
     return np.mean(wrong**2, axis=(-2, -1)), slopes

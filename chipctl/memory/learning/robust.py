@@ -22,7 +22,6 @@ Array = npt.NDArray[np.float32]
 
 _STEEPNESS = float(np.sqrt(2 / np.pi))
 _FIRST_WEIGHTS = 0.05  # units of the span; codes of hidden units then follow the patterns
-_HARDER = 2  # flips in training, of those expected
 _REHEARSALS = 100  # cues per pattern that choose among the restarts
 
 
@@ -30,13 +29,14 @@ _REHEARSALS = 100  # cues per pattern that choose among the restarts
 class Robust:
     """What the memory must survive, and the effort spent on it.
 
-    flip_probability: of each pixel in the cues to come. Training draws `cues` per pattern and
-    step with twice as many flips: the first pass decides, later ones see fewer.
+    flip_probability: of each pixel in the cues to come. How many flips to train with depends on
+    patterns and layers (one layer likes half, a bottleneck twice as many), so one memory is
+    trained for each factor of `overdrive`, side by side, and the best at float recall with units
+    `hidden` wins. Each step draws `cues` per pattern.
     blur: a further flip probability, averaged in closed form; it smooths the landscape.
     weight_sigma: standard deviation of a pair's programming error, units of the span; 0.046 is
     σ = 4 µS per device with 7 % of the devices off by up to ±20 µS, of 150 µS.
     column_sigma: relative gain error of a column, drawn separately for both columns of a pair.
-    restarts: trained side by side; the best at recall with units `hidden` wins.
     """
 
     flip_probability: float = 0.1
@@ -47,41 +47,41 @@ class Robust:
     rate: float = 0.02
     bias: bool = True
     cues: int = 5
-    restarts: int = 4
+    overdrive: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
     hidden: Hidden = "sign"
     seed: int = 0
 
     def fit(self, patterns: Array, boxes: Sequence[Box]) -> tuple[list[Layer], Array]:
         """Layers for patterns ±1 (..., M, N) and the losses (steps, ...) of their training."""
         rng = np.random.default_rng(self.seed)
-        trials = np.broadcast_to(patterns, (self.restarts, *patterns.shape))
+        trials = np.broadcast_to(patterns, (len(self.overdrive), *patterns.shape))
         layers = [_first(box, trials.shape[:-2], rng) for box in boxes]
         gradients_of = partial(self._gradients, np.repeat(trials, self.cues, axis=-2), rng)
         plan = Descent(self.steps, self.rate, 4 * self.rate if self.bias else 0.0)
         losses = descend(layers, boxes, gradients_of, plan)
         trained = self._with_gains(layers, trials)
         best = np.argmax(self._rehearse(trained, boxes, trials, rng), axis=0)
-        return [_pick(layer, best) for layer in trained], _best_of(losses.swapaxes(0, 1), best)
+        history = np.moveaxis(_best_of(np.moveaxis(losses, 0, -1), best), -1, 0)
+        return [_pick(layer, best) for layer in trained], history
 
     def _gradients(
         self, targets: Array, rng: np.random.Generator, layers: Sequence[Parameters]
     ) -> tuple[Array, list[Parameters]]:
-        """Mean −log of the probability that a pixel comes out right, and its slopes."""
-        kept = rng.random(targets.shape, dtype=np.float32) >= _HARDER * self.flip_probability
-        cues = np.float32(1 - 2 * self.blur) * np.where(kept, targets, -targets)
-        passed = []
-        means = cues
+        """Mean square of ξ minus the mean of the last signs (eq. 6 with noise), and its slopes."""
+        flips = self.flip_probability * np.array(self.overdrive, np.float32)
+        kept = rng.random(targets.shape, dtype=np.float32) >= flips.reshape(-1, *[1] * (targets.ndim - 1))
+        means = np.float32(1 - 2 * self.blur) * np.where(kept, targets, -targets)
+        passed: list[_Pass] = []
         for layer in layers:
             passed.append(self._pass(layer, means))
             means = passed[-1].means
-        right = 1 + targets * means + np.float32(1e-6)
-        loss = -np.log(right / 2).mean(axis=(-2, -1))
-        slope = -targets / right / np.float32(right[0].size)
-        slopes = []
+        wrong = means - targets
+        slope = 2 * wrong / np.float32(wrong.shape[-1] * wrong.shape[-2])
+        slopes: list[Parameters] = []
         for layer, one in zip(reversed(layers), reversed(passed), strict=True):
             gradient, slope = self._back(layer, one, slope)
             slopes.insert(0, gradient)
-        return loss, slopes
+        return np.mean(wrong**2, axis=(-2, -1)), slopes
 
     def _pass(self, layer: Parameters, inputs: Array) -> "_Pass":
         """Means of a layer's signs (..., K, outputs) from the means of its inputs."""
@@ -101,7 +101,7 @@ class Robust:
         by_field = slope * (1 - one.means**2) * np.float32(_STEEPNESS) / one.spread
         by_variance = -by_field * one.fields / (2 * one.spread**2)
         by_common = by_variance * np.float32(self.column_sigma**2) * one.common
-        gradient = (
+        gradient: Array = (
             by_field.swapaxes(-1, -2) @ inputs
             + 2 * weights * (by_variance.swapaxes(-1, -2) @ (1 - inputs**2))
             + np.sign(weights) * (by_common.swapaxes(-1, -2) @ inputs)
@@ -131,7 +131,8 @@ class Robust:
         targets = np.repeat(trials, _REHEARSALS, axis=-2).astype(np.int8)
         cues = flip(targets, self.flip_probability, rng)
         final = recall(noisy, cues, hidden=self.hidden).final
-        return (final * targets).mean(axis=(-2, -1), dtype=np.float32)
+        cosines: Array = (final * targets).mean(axis=(-2, -1), dtype=np.float32)
+        return cosines
 
 
 @dataclass(frozen=True)
