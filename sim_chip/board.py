@@ -1,5 +1,7 @@
 """A virtual chip with its microcontroller, as one names it, and the file that keeps its state."""
 
+import fcntl
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
@@ -56,23 +58,32 @@ class Board:
     """A microcontroller and its chip, whose state is kept in a file if there is one."""
 
     def __init__(self, setup: Setup) -> None:
-        """Raises ValueError where the state file is of another chip, or of no chip at all."""
-        self.mcu = VirtualMcu(_chip(setup), commissioning=setup.commission)
+        """Raises ValueError where the state file is of another chip, is none, or is in use."""
+        with ExitStack() as stack:
+            chip = _new_chip(setup) if setup.state is None else _kept_chip(setup, setup.state, stack)
+            self.mcu = VirtualMcu(chip, commissioning=setup.commission)
+            self._held = stack.pop_all()
 
     def close(self) -> None:
-        """Bring the chip to its safe state."""
+        """Bring the chip to its safe state and let go of its file."""
         self.mcu.power_down()
+        self._held.close()
 
 
-def _chip(setup: Setup) -> VirtualChip:
+def _new_chip(setup: Setup) -> VirtualChip:
+    return VirtualChip(preset(setup.preset), setup.seed, path=setup.state)
+
+
+def _kept_chip(setup: Setup, path: Path, stack: ExitStack) -> VirtualChip:
+    """The chip in the file at `path`, made there if there is none; nobody else can open it then."""
     kind = preset(setup.preset)
-    if setup.state is None:
-        return VirtualChip(kind, setup.seed)
-    if not setup.state.exists():
-        return VirtualChip(kind, setup.seed, path=setup.state)
-    chip = VirtualChip.restore(setup.state, mapped=True)
+    chip = VirtualChip.restore(path, mapped=True) if path.exists() else _new_chip(setup)
+    try:
+        fcntl.flock(stack.enter_context(path.open("rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(f"{path} is in use by another virtual chip") from None
     if (chip.parameters, chip.seed) != (kind, setup.seed):
         found = f"preset {chip.parameters.name}, seed {chip.seed}"
-        raise ValueError(f"{setup.state} holds another chip: {found}; ask for that or name another file")
+        raise ValueError(f"{path} holds another chip: {found}; ask for that or name another file")
     chip.power_up()
     return chip

@@ -92,7 +92,7 @@ class VirtualMcu:
         self._jobs = Jobs()
         self._pulser = Pulser(chip)
         self._enforce(limits)
-        self._handlers: dict[type[Request], Callable[[Any], Reply | Steps]] = {
+        self._handlers: dict[type[Request[Any]], Callable[[Any], Reply | Steps]] = {
             m.Hello: self._hello,
             m.GetInfo: self._get_info,
             m.GetLimits: self._get_limits,
@@ -238,7 +238,7 @@ class VirtualMcu:
         reason = f"ended by {fault.name}" if fault is not Fault.NONE else "ended by a request for safety"
         self._refuse(operation.inbound, Refused(status, reason, executed=executed, done=operation.done))
 
-    def _admit(self, request: Request) -> None:
+    def _admit(self, request: Request[Any]) -> None:
         """Refuse what the board's state does not permit."""
         if request.CLASS is OpClass.EFFECT and self._read_only:
             raise Refused(Status.READ_ONLY, "message layouts differ: this session may only read")
@@ -249,7 +249,7 @@ class VirtualMcu:
         if self.chip.rail(Rail.TVDD) == GROUND_CODE:
             self.chip.power_up()
 
-    def _admit_pulses(self, request: Request) -> None:
+    def _admit_pulses(self, request: Request[Any]) -> None:
         self._admit(request)
         if not self._lease.armed:
             raise Refused(Status.NOT_ARMED, "pulses need an armed lease")
@@ -347,7 +347,7 @@ class VirtualMcu:
             fault=self._fault,
             job_id=self._jobs.last_id,
             job_state=self._jobs.last_state,
-            total_pulses=self.chip.total_pulses,
+            total_pulses=self._pulser.total,
             uptime_ms=int(1000 * (now - self._born)),
             bad_frames=self._session.bad_frames,
         )
@@ -383,10 +383,10 @@ class VirtualMcu:
         return m.Book(
             clock_ns=chip.clock_ns,
             energy_fj=(*(int(aj) // 1000 for aj in chip.book.energy_aj), 0, 0),
-            reads=chip.total_reads,
-            products=chip.total_products,
-            set_pulses=self._pulser.given[m.SET],
-            reset_pulses=self._pulser.given[m.RESET],
+            reads=chip.book.reads,
+            products=chip.book.products,
+            set_pulses=chip.book.set_pulses,
+            reset_pulses=chip.book.reset_pulses,
         )
 
     def _get_planted(self, request: m.GetPlanted) -> Reply:
@@ -412,7 +412,7 @@ class VirtualMcu:
 
     def _pulsed(self, batch: PulseBatch, count: int) -> Steps:
         pulses = yield from self._pulser.give_in_slices(batch, count)
-        return m.Pulsed(pulses, self.chip.total_pulses)
+        return m.Pulsed(pulses, self._pulser.total)
 
     def _start_program(self, request: m.StartProgram) -> Reply:
         if not self._jobs.knows(request.job_id):

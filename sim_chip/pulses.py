@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware_protocol.messages import RESET, SET, Pulse, PulseMap
+from firmware_protocol.messages import Pulse, PulseMap
 from sim_chip.chip import VirtualChip
 from sim_chip.guard import PulseRules, check_range, check_span
 from sim_chip.readout import rectangle
@@ -64,8 +64,11 @@ class Pulser:
         self._chip = chip
         self.pulses_per_second = 0
         """Most pulses in a second of the chip's time; 0 for no bound."""
-        self.given = {SET: 0, RESET: 0}
-        """Pulses since the board started, by direction."""
+
+    @property
+    def total(self) -> int:
+        """Pulses since the chip was made."""
+        return self._chip.book.set_pulses + self._chip.book.reset_pulses
 
     def give(self, batch: PulseBatch, count: int = 1) -> None:
         """Give every device of the batch `count` pulses, no faster than allowed."""
@@ -80,7 +83,6 @@ class Pulser:
             batch.width_ns,
             count,
         )
-        self.given[batch.direction] += batch.rows.size * count
         if self.pulses_per_second:
             least_ns = -(-batch.rows.size * count * 1_000_000_000 // self.pulses_per_second)
             self._chip.advance(max(0, before + least_ns - self._chip.clock_ns))

@@ -202,6 +202,8 @@ def serve_pty(board: Board, path: Path, stop: socket.socket, ready: Callable[[st
 @contextmanager
 def _link(path: Path, target: str) -> Iterator[None]:
     """A symbolic link at `path`, ours alone; a link that a killed server left is replaced."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no directory {path.parent}")
     lock = FileLock(f"{path}.lock")
     try:
         lock.acquire(timeout=0)

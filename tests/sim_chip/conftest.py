@@ -90,6 +90,20 @@ class Host:
     def arm(self, ttl_ms=1000):
         return self.ask(m.Arm(ttl_ms))
 
+    def start(self, targets, mask=None, job_id=1, **changes):
+        """Stage targets (64, 64) of sums and start a job by `PLAN`."""
+        mask = np.ones((64, 64), bool) if mask is None else mask
+        bits = np.packbits(mask, bitorder="little").tobytes()
+        crc = self.stage(bits + np.asarray(targets, "<u2").tobytes())
+        self.ask(m.StartProgram(job_id=job_id, staged_crc=crc, **PLAN | changes))
+
+    def program(self, targets, mask=None, job_id=1, **changes):
+        """Run a job to its end; its last state and its report."""
+        self.arm()
+        self.start(targets, mask, job_id, **changes)
+        job = self.run_job(job_id)
+        return job, Report.of(self.fetch(m.OpenReport(job_id)))
+
     def run_job(self, job_id):
         """Let the board work until the job has ended, keeping the lease."""
         while (job := self.ask(m.GetJob(job_id))).state == 1:
@@ -97,9 +111,9 @@ class Host:
         return job
 
 
-def _make_host(kind="ideal", seed=0, conductance=None, **options):
+def _make_host(kind="ideal", seed=0, conductance=None, faults=None, **options):
     clock = Clock()
-    chip = VirtualChip(preset(kind), seed, conductance=conductance)
+    chip = VirtualChip(preset(kind), seed, conductance=conductance, faults=faults)
     host = Host(VirtualMcu(chip, clock=clock, **options), clock)
     host.hello()
     return host
@@ -115,3 +129,57 @@ def make_host():
 def host():
     """A host in session with an ideal chip."""
     return _make_host()
+
+
+def volts(value):
+    """DAC code of a voltage: 16 bits over ±10 V."""
+    return int((value + 10) / 20 * 65535)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a job left behind, each of shape (64, 64)."""
+
+    sums: np.ndarray
+    set_pulses: np.ndarray
+    reset_pulses: np.ndarray
+    volt_codes: np.ndarray
+    gate_codes: np.ndarray
+    verdicts: np.ndarray
+
+    @classmethod
+    def of(cls, data):
+        words = np.frombuffer(data, "<u2", 5 * 4096).reshape(5, 64, 64).astype(int)
+        return cls(*words, np.frombuffer(data[words.size * 2 :], np.uint8).reshape(64, 64))
+
+
+PLAN = {
+    "array": 0,
+    "gain": 2,
+    "reads": 1,
+    "max_retries": 5,
+    "max_rounds": 300,
+    "tolerance_in": 5,
+    "tolerance_out": 9,
+    "set_volt_first": volts(1.0),
+    "set_volt_last": volts(2.5),
+    "set_volt_step": 328,
+    "set_gate_first": volts(0.95),
+    "set_gate_last": volts(2.0),
+    "set_gate_step": 164,
+    "set_width_ns": 1000,
+    "reset_volt_first": volts(0.5),
+    "reset_volt_last": volts(3.5),
+    "reset_volt_step": 164,
+    "reset_gate_first": volts(5.0),
+    "reset_gate_last": volts(5.5),
+    "reset_gate_step": 1638,
+    "reset_width_ns": 1000,
+}
+"""Ramps as published for such chips; ±3 µS to be done, ±5 µS to count, 9 codes of gain 2."""
+
+
+@pytest.fixture
+def plan():
+    """The fields of a plan, but job id and CRC."""
+    return PLAN

@@ -1,0 +1,302 @@
+"""Limits, lease, faults and Safe: what the microcontroller does not let happen."""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import pytest
+
+from firmware_protocol import messages as m
+from firmware_protocol.host_session import Outcome
+from firmware_protocol.jobs import JobState
+from firmware_protocol.status import Executed, Fault, Status
+from firmware_protocol.wire import OpClass, Request
+from sim_chip.converters import Rail
+
+GROUND = 32767
+VOLT = 36044  # 1.0 V
+GATE = 38500  # 1.75 V
+PULSE = m.Pulse(0, m.SET, VOLT, GATE, 1000, 1, 0, 2, 0, 3)
+TARGETS = np.full((64, 64), 100)
+
+
+def outputs(host):
+    return [host.mcu.chip.rail(rail) for rail in (Rail.VP_PAD, Rail.TVDD, Rail.PLANE_VPP)]
+
+
+def start_endless_job(host, ttl_ms=1000):
+    host.arm(ttl_ms)
+    host.start(TARGETS, tolerance_in=0, max_rounds=10_000)
+    host.mcu.work()
+
+
+def test_pulses_need_the_lease(host):
+    assert host.refused(PULSE) is Status.NOT_ARMED
+    host.arm()
+    assert host.ask(PULSE).pulses == 6
+    assert host.ask(m.GetState()).total_pulses == 6
+
+
+def test_reading_and_waiting_need_no_lease(host):
+    host.read_sums(row_count=1)
+    host.ask(m.Wait(1))
+
+
+def test_the_lease_lives_as_long_as_there_is_traffic(host):
+    host.arm(100)
+    for _ in range(5):
+        host.clock.now += 0.09
+        host.ask(PULSE)
+    host.clock.now += 0.1
+    assert host.refused(PULSE) is Status.NOT_ARMED
+    assert host.ask(m.GetState()).fault == Fault.NONE
+
+
+@pytest.mark.parametrize("ttl_ms", [49, 2001])
+def test_a_lease_is_50_to_2000_ms(host, ttl_ms):
+    assert host.refused(m.Arm(ttl_ms)) is Status.BAD_ARGUMENT
+
+
+def test_a_lease_that_lapses_in_a_job_ends_it_and_latches_a_fault(host):
+    start_endless_job(host, ttl_ms=100)
+    host.clock.now += 0.101
+    host.mcu.work()
+    assert outputs(host) == [GROUND] * 3
+    pulses = host.mcu.chip.book.set_pulses
+    state = host.ask(m.GetState())
+    assert (state.armed, state.fault, state.job_state) == (0, Fault.LEASE_LAPSED, JobState.ABORTED)
+    assert host.ask(m.GetJob(1)).fault == Fault.LEASE_LAPSED
+    assert host.fetch(m.OpenReport(1))
+    host.mcu.work()
+    assert host.mcu.chip.book.set_pulses == pulses
+
+
+def test_a_lapse_is_noticed_even_if_the_first_thing_after_it_is_traffic(host):
+    start_endless_job(host, ttl_ms=100)
+    host.clock.now += 0.101
+    assert host.ask(m.GetState()).fault == Fault.LEASE_LAPSED
+
+
+def effects():
+    return [request for request in m.REQUESTS if request.CLASS is OpClass.EFFECT]
+
+
+def test_a_latched_fault_stops_every_effect_until_it_is_cleared_by_name(host):
+    start_endless_job(host, ttl_ms=100)
+    host.clock.now += 0.2
+    for request in effects():
+        twos = (2,) * len(fields(request))
+        assert host.refused(request(*twos)) is Status.FAULT
+    assert host.refused(m.Arm(1000)) is Status.FAULT
+    assert host.refused(m.ClearFault(Fault.INTERNAL)) is Status.BAD_ARGUMENT
+    assert host.ask(m.ClearFault(Fault.LEASE_LAPSED)).fault == Fault.NONE
+    host.arm()
+    host.ask(PULSE)
+
+
+def test_safe_in_mid_job_ends_it_and_zeroes_the_outputs(host):
+    start_endless_job(host)
+    state = host.ask(m.Safe())
+    assert (state.armed, state.fault, state.job_state) == (0, Fault.NONE, JobState.ABORTED)
+    assert outputs(host) == [GROUND] * 3
+    assert host.refused(PULSE) is Status.NOT_ARMED
+
+
+def test_safe_ends_a_long_pulse_and_tells_how_far_it_came(host):
+    host.arm()
+    ticket = host.send(replace(PULSE, count=10_000, row_count=64, col_count=64))
+    host.mcu.work()
+    host.mcu.work()
+    host.ask(m.Safe())
+    assert ticket.outcome is Outcome.ANSWERED
+    refusal = m.Refusal.unpack(ticket.payload)
+    assert (ticket.status, refusal.executed) == (Status.NOT_ARMED, Executed.PARTIAL)
+    assert refusal.done == host.mcu.chip.book.set_pulses == 2 * 16 * 4096
+
+
+def test_a_long_pulse_without_traffic_ends_with_the_lease(host):
+    host.arm(50)
+    ticket = host.send(replace(PULSE, count=10_000, row_count=64, col_count=64))
+    host.mcu.work()
+    host.clock.now += 0.06
+    host.mcu.work()
+    host.exchange()
+    assert (ticket.status, m.Refusal.unpack(ticket.payload).executed) == (Status.FAULT, Executed.PARTIAL)
+    assert host.ask(m.GetState()).fault == Fault.LEASE_LAPSED
+
+
+def test_safe_is_answered_without_a_session(make_host):
+    host = make_host()
+    host.session.close("no session")
+    assert host.ask(m.Safe()).armed == 0
+
+
+def test_after_safe_the_chip_reads_as_before(host):
+    before = host.read_sums()
+    host.ask(m.Safe())
+    assert (host.read_sums() == before).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"volt_code": 44237}, Status.OVER_LIMIT),
+        ({"direction": m.RESET, "volt_code": 44237}, Status.OVER_LIMIT),
+        ({"gate_code": 50791}, Status.OVER_LIMIT),
+        ({"volt_code": 0}, Status.OVER_LIMIT),
+        ({"gate_code": GROUND - 1}, Status.OVER_LIMIT),
+        ({"width_ns": 10_001_000}, Status.OVER_LIMIT),
+        ({"width_ns": 0}, Status.BAD_ARGUMENT),
+        ({"width_ns": 30}, Status.BAD_ARGUMENT),
+        ({"width_ns": 6_020}, Status.BAD_ARGUMENT),
+        ({"count": 10_001}, Status.OVER_LIMIT),
+        ({"count": 0}, Status.BAD_ARGUMENT),
+        ({"direction": 2}, Status.BAD_ARGUMENT),
+        ({"array": 3}, Status.BAD_ARGUMENT),
+        ({"row": 63}, Status.BAD_ARGUMENT),
+    ],
+    ids=str,
+)
+def test_a_pulse_that_is_not_allowed_is_refused_and_not_given(host, changes, status):
+    host.arm()
+    assert host.refused(replace(PULSE, **changes)) is status
+    assert host.ask(m.GetState()).total_pulses == 0
+
+
+def test_the_highest_allowed_pulse_is_3_and_a_half_volts_at_a_gate_of_5_and_a_half(host):
+    host.arm()
+    host.ask(replace(PULSE, volt_code=44236, gate_code=50789, width_ns=10_000_000))
+
+
+def test_one_pulse_over_the_limit_in_a_map_refuses_all_of_it(host):
+    volts, gates = np.full(4096, VOLT), np.full(4096, GATE)
+    volts[77] = 44237
+    host.arm()
+    crc = host.stage(np.concatenate([volts, gates]).astype("<u2").tobytes())
+    assert host.refused(m.PulseMap(0, m.SET, 1000, crc)) is Status.OVER_LIMIT
+    assert host.ask(m.GetState()).total_pulses == 0
+
+
+def test_a_map_skips_devices_without_a_voltage_or_gate(host):
+    volts, gates = np.zeros(4096), np.full(4096, GATE)
+    volts[[3, 64, 65]] = 40000
+    gates[65] = 0
+    host.arm()
+    crc = host.stage(np.concatenate([volts, gates]).astype("<u2").tobytes())
+    before = host.mcu.chip.conductance_units(0)
+    assert host.ask(m.PulseMap(0, m.SET, 1000, crc)).pulses == 2
+    moved = host.mcu.chip.conductance_units(0) != before
+    assert np.argwhere(moved).tolist() == [[0, 3], [1, 0]]
+
+
+def test_limits_can_be_tightened_for_a_session_but_not_raised(host):
+    tight = m.TightenLimits(VOLT - 1, VOLT, GATE, 1000, 5, 0)
+    assert host.ask(tight).set_code == VOLT - 1
+    host.arm()
+    assert host.refused(PULSE) is Status.OVER_LIMIT
+    assert host.refused(replace(tight, set_code=VOLT)) is Status.OVER_LIMIT
+    host.hello(number=2)
+    assert host.ask(m.GetLimits()).set_code == 44236
+
+
+def test_a_bound_on_pulses_per_second_slows_pulses_down_in_the_chips_time(host):
+    host.ask(m.TightenLimits(VOLT, VOLT, GATE, 1000, 5, 100))
+    assert host.refused(m.TightenLimits(VOLT, VOLT, GATE, 1000, 5, 0)) is Status.OVER_LIMIT
+    host.arm()
+    before = host.ask(m.GetBook()).clock_ns
+    host.ask(PULSE)
+    assert host.ask(m.GetBook()).clock_ns - before == 6 * 10_000_000
+
+
+def test_a_storm_of_bad_frames_latches_a_fault(host):
+    host.mcu.receive(b"\1\2\3\0" * 200)
+    assert host.ask(m.GetState()).fault == Fault.NONE
+    host.mcu.receive(b"\1\2\3\0")
+    assert host.ask(m.GetState()).fault == Fault.BAD_FRAME_STORM
+
+
+def test_bad_frames_spread_over_time_are_no_storm(host):
+    for _ in range(10):
+        host.mcu.receive(b"\1\2\3\0" * 150)
+        host.clock.now += 1.0
+    state = host.ask(m.GetState())
+    assert (state.fault, state.bad_frames) == (Fault.NONE, 1500)
+
+
+def test_a_new_session_must_arm_anew(host):
+    host.arm(2000)
+    host.hello(number=2)
+    assert host.refused(PULSE) is Status.NOT_ARMED
+
+
+def test_a_job_outlives_its_session_only_until_the_lease_lapses(host):
+    start_endless_job(host, ttl_ms=500)
+    host.hello(number=2)
+    host.clock.now += 0.4
+    assert host.ask(m.GetState()).job_state == JobState.RUNNING
+    host.clock.now += 0.11
+    assert host.ask(m.GetState()).job_state == JobState.ABORTED
+
+
+def test_a_new_session_that_arms_in_time_keeps_the_job_going(host):
+    start_endless_job(host, ttl_ms=500)
+    host.hello(number=2)
+    host.arm(500)
+    host.clock.now += 0.4
+    host.ask(m.GetState())
+    host.clock.now += 0.4
+    assert host.ask(m.GetState()).job_state == JobState.RUNNING
+
+
+def test_another_major_version_is_refused(make_host):
+    status, _ = make_host().hello(number=2, major=m.PROTOCOL_MAJOR + 1)
+    assert status is Status.VERSION_MISMATCH
+
+
+def test_a_session_with_other_layouts_may_only_read(host):
+    host.hello(number=2, schema_hash=m.SCHEMA_HASH ^ 1)
+    host.read_sums(row_count=1)
+    assert host.refused(m.Wait(1)) is Status.READ_ONLY
+
+
+@dataclass(frozen=True)
+class Unheard(Request):
+    OPCODE = 0x6E
+    CLASS = OpClass.PURE
+    REPLY = m.State
+
+
+@dataclass(frozen=True)
+class ShortPulse(Request):
+    OPCODE = m.Pulse.OPCODE
+    CLASS = OpClass.EFFECT
+    REPLY = m.Pulsed
+
+
+def test_what_the_firmware_does_not_know_is_refused(host):
+    assert host.refused(Unheard()) is Status.UNKNOWN_OPCODE
+    assert host.refused(ShortPulse()) is Status.BAD_MESSAGE
+
+
+def test_an_error_of_the_firmware_itself_is_an_answer_and_not_the_end(host, caplog):
+    chip, host.mcu.chip = host.mcu.chip, None
+    assert host.refused(m.GetInfo()) is Status.INTERNAL
+    host.mcu.chip = chip
+    assert host.ask(m.GetState()).fault == Fault.NONE
+
+
+def test_the_welcome_says_what_the_board_holds(make_host):
+    _, welcome = make_host(commissioning=True).hello(number=2)
+    assert welcome.schema_hash == m.SCHEMA_HASH
+    assert welcome.commissioning == 1
+    assert welcome.staging_bytes >= 4 * 4096
+    assert welcome.result_bytes >= 11 * 4096
+
+
+def test_the_pulse_total_is_the_chips_and_outlives_the_board(make_host):
+    host = make_host()
+    host.arm()
+    host.ask(PULSE)
+    again = make_host()
+    again.mcu = type(host.mcu)(host.mcu.chip, clock=again.clock)
+    again.hello(number=3)
+    assert again.ask(m.GetState()).total_pulses == 6

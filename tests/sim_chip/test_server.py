@@ -1,0 +1,268 @@
+"""The virtual chip behind real ports, served by a process of its own, and in-process."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import serial
+
+from firmware_protocol import messages as m
+from firmware_protocol.host_session import HostSession, Outcome
+from firmware_protocol.status import Fault, Status
+from sim_chip.server import connect
+
+GRACE_S = 10.0
+
+
+class LineHost:
+    """Asks through a line: anything that can write bytes and read some within a time."""
+
+    def __init__(self, write, read, number=1):
+        self.write, self.read = write, read
+        self.session = HostSession()
+        hello = m.Hello(m.PROTOCOL_MAJOR, 0, m.SCHEMA_HASH, m.MAX_PAYLOAD)
+        self.welcome = self.settle(self.session.hello(hello, number, 0))
+
+    def ask(self, request):
+        return self.settle(self.session.submit(request))
+
+    def settle(self, ticket):
+        end = time.monotonic() + GRACE_S
+        while ticket.outcome is Outcome.OPEN and time.monotonic() < end:
+            out = self.session.transmit(time.monotonic())
+            if out:
+                self.write(out)
+            self.session.receive(self.read(0.02), time.monotonic())
+        assert (ticket.outcome, ticket.status) == (Outcome.ANSWERED, Status.OK)
+        return ticket.request.REPLY.unpack(ticket.payload)
+
+
+class SerialLine(LineHost):
+    def __init__(self, path, number=1):
+        self.port = serial.Serial(str(path), timeout=0, write_timeout=GRACE_S, exclusive=True)
+        super().__init__(self.port.write, self._read, number)
+
+    def _read(self, timeout_s):
+        self.port.timeout = timeout_s
+        first = self.port.read(1)
+        return first + self.port.read(self.port.in_waiting)
+
+
+class SocketLine(LineHost):
+    def __init__(self, address, number=1):
+        self.socket = socket.create_connection(address, timeout=GRACE_S)
+        super().__init__(self.socket.sendall, self._read, number)
+
+    def _read(self, timeout_s):
+        self.socket.settimeout(timeout_s)
+        with contextlib.suppress(TimeoutError):
+            return self.socket.recv(65_536)
+        return b""
+
+
+@contextlib.contextmanager
+def serving(*options):
+    """A `sim-chip serve` process; yields it and where it serves."""
+    command = [sys.executable, "-m", "sim_chip.cli", "serve", *map(str, options)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        line = process.stderr.readline()
+        assert line.startswith("serving"), line + process.stderr.read()
+        yield process, line.split(" on ")[1].strip()
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def end(process, number=signal.SIGTERM):
+    process.send_signal(number)
+    return process.wait(GRACE_S)
+
+
+def test_a_chip_answers_on_a_pseudo_terminal(tmp_path):
+    path = tmp_path / "chip"
+    with serving("--pty", path, "--preset", "ideal") as (process, where):
+        assert where == str(path)
+        line = SerialLine(path)
+        assert line.ask(m.GetInfo()).arrays == 3
+        line.port.close()
+        again = SerialLine(path, number=2)
+        assert again.welcome.boot_id == line.welcome.boot_id
+        assert end(process) == 0
+        assert not path.is_symlink()
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_chip_answers_on_tcp_to_one_host_after_another(number):
+    with serving("--tcp", "localhost:0") as (process, where):
+        address = ("localhost", int(where.rpartition(":")[2]))
+        first = SocketLine(address)
+        first.ask(m.Arm(2000))
+        first.ask(m.Pulse(0, m.SET, 36044, 38500, 1000, 1, 0, 1, 0, 1))
+        first.socket.close()
+        assert SocketLine(address, number=2).ask(m.GetState()).total_pulses == 1
+        assert end(process, number) == 0
+
+
+def test_many_bytes_cross_a_pseudo_terminal_both_ways(tmp_path):
+    with serving("--pty", tmp_path / "chip", "--preset", "ideal"):
+        line = SerialLine(tmp_path / "chip")
+        data = bytes(range(256)) * 64
+        for offset in range(0, len(data), m.CHUNK_BYTES):
+            staged = line.ask(m.Stage(offset, data[offset : offset + m.CHUNK_BYTES]))
+        assert staged.filled == len(data)
+        result = line.ask(m.ReadCells(0, 2, 1, 0, 64, 0, 64))
+        fetched = result.head
+        while len(fetched) < result.total:
+            fetched += line.ask(m.Fetch(len(fetched), m.CHUNK_BYTES)).data
+        assert len(fetched) == 8192
+
+
+def cpu_s(process):
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_an_idle_server_sleeps(tmp_path):
+    with serving("--pty", tmp_path / "chip") as (process, _):
+        SerialLine(tmp_path / "chip").ask(m.GetInfo())
+        before = cpu_s(process)
+        time.sleep(1.0)
+        assert cpu_s(process) - before <= 0.01
+
+
+def test_a_host_that_vanishes_in_mid_job_leaves_the_chip_safe(tmp_path):
+    with serving("--pty", tmp_path / "chip") as (_, _):
+        line = SerialLine(tmp_path / "chip")
+        line.ask(m.Arm(100))
+        line.session.submit(m.Pulse(0, m.SET, 36044, 38500, 1000, 10_000, 0, 64, 0, 64))
+        line.write(line.session.transmit(time.monotonic()))
+        line.port.close()
+        time.sleep(0.4)
+        state = SerialLine(tmp_path / "chip", number=2).ask(m.GetState())
+        assert (state.armed, state.fault) == (0, Fault.LEASE_LAPSED)
+        assert 0 < state.total_pulses < 4096 * 10_000
+
+
+def test_a_host_that_does_not_read_never_stops_the_board(tmp_path):
+    with serving("--pty", tmp_path / "chip") as (process, _):
+        line = SerialLine(tmp_path / "chip")
+        line.ask(m.ReadCells(0, 2, 1, 0, 64, 0, 64))
+        for _ in range(5000):
+            line.session.submit(m.Safe())
+            line.write(line.session.transmit(time.monotonic()))
+        line.port.reset_input_buffer()
+        assert line.ask(m.GetState()).armed == 0
+        assert end(process) == 0
+
+
+def test_state_is_kept_in_a_file_even_if_the_server_is_killed(tmp_path):
+    state, path = tmp_path / "chip.state", tmp_path / "chip"
+    with serving("--pty", path, "--state", state) as (process, _):
+        line = SerialLine(path)
+        line.ask(m.Arm(1000))
+        line.ask(m.Pulse(0, m.SET, 39000, 37000, 1000, 3, 0, 8, 0, 8))
+        before = line.ask(m.GetPlanted(0)).crc
+        line.port.close()
+        process.kill()
+        process.wait()
+    with serving("--pty", path, "--state", state):
+        line = SerialLine(path)
+        assert line.ask(m.GetState()).total_pulses == 192
+        assert line.ask(m.GetPlanted(0)).crc == before
+
+
+def refusal_to_serve(*options):
+    command = [sys.executable, "-m", "sim_chip.cli", "serve", *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=GRACE_S, check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_the_state_of_another_chip_is_refused(tmp_path):
+    state = tmp_path / "chip.state"
+    connect(f"sim://?preset=poor&seed=3&state={state}").close()
+    before = state.read_bytes()
+    assert "preset poor, seed 3" in refusal_to_serve("--tcp", "localhost:0", "--state", state)
+    assert state.read_bytes() == before
+
+
+def test_a_file_in_the_way_is_left_alone(tmp_path):
+    path = tmp_path / "thesis"
+    path.write_text("precious")
+    assert "choose another path" in refusal_to_serve("--pty", path)
+    assert path.read_text() == "precious"
+
+
+def test_two_servers_do_not_share_a_path(tmp_path):
+    with serving("--pty", tmp_path / "chip"):
+        assert "another running sim-chip" in refusal_to_serve("--pty", tmp_path / "chip")
+        assert SerialLine(tmp_path / "chip").ask(m.GetState()).armed == 0
+
+
+def test_two_servers_do_not_share_a_chip(tmp_path):
+    state = tmp_path / "chip.state"
+    with serving("--pty", tmp_path / "chip", "--state", state):
+        assert "in use" in refusal_to_serve("--tcp", "localhost:0", "--state", state)
+
+
+def test_a_link_left_by_a_killed_server_is_replaced(tmp_path):
+    with serving("--pty", tmp_path / "chip"):
+        pass
+    assert (tmp_path / "chip").is_symlink()
+    with serving("--pty", tmp_path / "chip"):
+        assert SerialLine(tmp_path / "chip").ask(m.GetState()).armed == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ([], "--pty PATH or --tcp HOST:PORT"),
+        (["--tcp", "nowhere"], "localhost:7000"),
+        (["--tcp", "localhost:0", "--preset", "perfect"], "ideal, good, poor"),
+        (["--pty", "/nonexistent/chip"], "/nonexistent"),
+    ],
+    ids=str,
+)
+def test_a_wrong_option_is_explained_in_one_line(options, hint):
+    message = refusal_to_serve(*options)
+    assert hint in message
+    assert message.count("\n") == 1
+
+
+def test_a_chip_in_this_process_needs_no_port():
+    line = connect("sim://?preset=ideal&seed=7")
+    host = LineHost(line.write, line.read)
+    assert host.welcome.commissioning == 0
+    assert host.ask(m.ReadCells(0, 2, 1, 0, 1, 0, 1)).total == 2
+    line.close()
+
+
+def test_reading_from_an_idle_chip_waits_the_time_it_was_given():
+    line = connect("sim://")
+    start = time.monotonic()
+    assert line.read(0.05) == b""
+    assert 0.05 <= time.monotonic() - start < 0.2
+
+
+@pytest.mark.parametrize(
+    ("address", "hint"),
+    [
+        ("sim://?preset=perfect", "ideal, good, poor"),
+        ("sim://?sed=7", "preset, seed, state, commission"),
+        ("sim://?seed=seven", "whole number"),
+        ("sim://host?seed=7", "sim://?preset=good&seed=7"),
+    ],
+)
+def test_an_address_of_no_virtual_chip_is_refused_with_what_there_is(address, hint):
+    with pytest.raises(ValueError, match=hint.replace("?", r"\?")):
+        connect(address)
