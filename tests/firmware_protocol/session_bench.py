@@ -24,17 +24,21 @@ from firmware_protocol.messages import (
     Safe,
     Stage,
     Staged,
-    StartProgram,
     Started,
-    State as StateReply,
+    StartProgram,
     Wait,
     Waited,
     Welcome,
 )
+from firmware_protocol.messages import State as StateReply
 from firmware_protocol.status import Executed, Status
 from firmware_protocol.wire import Message
 
 HELLO = Hello(PROTOCOL_MAJOR, PROTOCOL_MINOR, SCHEMA_HASH, MAX_PAYLOAD)
+
+
+class Crash(Exception):  # noqa: N818
+    """The board's processor starts anew."""
 
 
 @dataclass
@@ -46,24 +50,48 @@ class Board:
     executed: Counter[int] = field(default_factory=Counter)
     staging: bytearray = field(default_factory=bytearray)
     result: bytes = b""
+    order: list[int] = field(default_factory=list)
     safes: int = 0
     refuse: set[int] = field(default_factory=set)
+    is_slow: bool = False
+    """Whether effects are executed by `work` and not as they come."""
+    crashes_next: bool = False
+    """Whether the next effect is executed but never answered."""
     session: DeviceSession = field(init=False)
+    held: list[Inbound] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.session = DeviceSession(self.boot_id, self.window)
 
     def reset(self) -> None:
         """Lose what memory loses; what was done to the chip stays done."""
-        self.boot_id += 1
+        self.boot_id = (self.boot_id * 0x9E3779B1 + 1) % 2**32
         self.staging.clear()
+        self.held.clear()
+        self.crashes_next = False
         self.session = DeviceSession(self.boot_id, self.window)
 
     def feed(self, data: bytes, now: float) -> bytes:
-        for inbound in self.session.receive(data, now):
-            message, status = self.execute(inbound)
-            self.session.reply(inbound, message, status)
+        """Take in bytes; the bytes to send back."""
+        try:
+            for inbound in self.session.receive(data, now):
+                if self.is_slow and not inbound.is_safe:
+                    self.held.append(inbound)
+                else:
+                    self.session.reply(inbound, *self.execute(inbound))
+        except Crash:
+            self.reset()
         return self.session.transmit()
+
+    def work(self, now: float) -> bytes:
+        """Execute what is held, as a slow board does."""
+        held, self.held = self.held, []
+        try:
+            for inbound in held:
+                self.session.reply(inbound, *self.execute(inbound))
+        except Crash:
+            self.reset()
+        return self.feed(b"", now)
 
     def execute(self, inbound: Inbound) -> tuple[Message, Status]:
         request = REQUEST_BY_OPCODE[inbound.opcode].unpack(inbound.payload)
@@ -77,6 +105,9 @@ class Board:
                 if number in self.refuse:
                     return Refusal(Executed.NO, 0, "refused"), Status.OVER_LIMIT
                 self.executed[number] += 1
+                self.order.append(number)
+                if self.crashes_next:
+                    raise Crash
                 return Waited(number), Status.OK
             case Stage(offset, data):
                 if offset == 0:
@@ -127,6 +158,10 @@ class Bench:
 
     def hello(self) -> Ticket:
         return self.host.hello(HELLO, self.random.getrandbits(16), self.random.getrandbits(16))
+
+    def open_again(self) -> None:
+        self.host.close("again")
+        self.open()
 
     def open(self) -> None:
         while self.host.state is not State.OPEN:

@@ -1,0 +1,176 @@
+"""Host and board over a line that does anything to any byte: an effect happens once or not at all."""
+
+from itertools import cycle
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from session_bench import HELLO, Board
+
+from firmware_protocol.host_session import HostSession, Outcome, State
+from firmware_protocol.messages import Safe, Stage, Wait
+from firmware_protocol.status import Status
+
+FATE = st.one_of(
+    st.just("ok"), st.just("ok"), st.sampled_from(["lost", "late", "late copy", "twice", "cut", "flip"])
+)
+FATES = st.lists(st.tuples(FATE, st.integers(0, 1000)), min_size=1, max_size=6)
+
+
+class BadLine(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.host, self.board = HostSession(), Board()
+        self.now = 0.0
+        self.line = {True: [], False: []}
+        self.effects = []
+        self.unaware = {}
+        self.hellos = 0
+
+    @initialize(slow=st.booleans())
+    def begin(self, slow):
+        self.board.is_slow = slow
+        self.greet(65530)
+        self.quiet()
+
+    @rule(first=st.one_of(st.integers(0, 65535), st.integers(65520, 65535)))
+    def greet(self, first):
+        self.hellos += 1
+        self.host.hello(HELLO, self.hellos * 40503 % 65536, first)
+
+    @rule(refused=st.sampled_from([False, False, False, True]), count=st.integers(1, 12))
+    def ask_effects(self, refused, count):
+        for _ in range(count):
+            number = len(self.effects)
+            if refused:
+                self.board.refuse.add(number)
+            self.unaware[number] = [
+                n for n, ticket in enumerate(self.effects) if ticket.outcome is Outcome.OPEN
+            ]
+            self.effects.append(self.host.submit(Wait(number)))
+
+    @rule(size=st.integers(0, 300))
+    def ask_pure(self, size):
+        self.host.submit(Stage(0, bytes(size)))
+
+    @rule()
+    def ask_safe(self):
+        self.host.submit(Safe())
+
+    @rule()
+    def withdraw(self):
+        self.host.withdraw()
+
+    @rule(there=FATES, back=FATES, seconds=st.sampled_from([0.001, 0.03, 0.3]), works=st.booleans())
+    def exchange(self, there, back, seconds, works):
+        """Both sides send what they have; each frame, new or held up, meets its fate."""
+        self.send(True, self.host.transmit(self.now))
+        self.carry(True, there)
+        if works:
+            self.send(False, self.board.work(self.now))
+        self.now += seconds
+        self.carry(False, back)
+
+    @rule(to_board=st.booleans(), noise=st.binary(max_size=40))
+    def noise(self, to_board, noise):
+        self.deliver(to_board, noise)
+
+    @rule(seconds=st.sampled_from([0.3, 3.0, 30.0]))
+    def stall(self, seconds):
+        self.now += seconds
+
+    @rule()
+    def reset(self):
+        self.board.reset()
+
+    @rule()
+    def crash_after_the_next_effect(self):
+        self.board.crashes_next = True
+
+    @rule()
+    def unplug(self):
+        self.line = {True: [], False: []}
+
+    def send(self, to_board, data):
+        self.line[to_board] += [b"\0" + frame + b"\0" for frame in data.split(b"\0") if frame]
+
+    def deliver(self, to_board, data):
+        if to_board:
+            self.send(False, self.board.feed(data, self.now))
+        else:
+            self.host.receive(data, self.now)
+
+    def carry(self, to_board, fates):
+        frames, self.line[to_board] = self.line[to_board], []
+        for frame, (fate, at) in zip(frames, cycle(fates), strict=False):
+            if fate in ("late", "late copy"):
+                self.line[to_board].append(frame)
+            if fate == "cut":
+                frame = frame[: at % len(frame)]
+            if fate == "flip":
+                place = at % len(frame)
+                frame = frame[:place] + bytes([frame[place] ^ 1 << at % 8]) + frame[place + 1 :]
+            if fate not in ("lost", "late"):
+                self.deliver(to_board, frame)
+            if fate == "twice":
+                self.deliver(to_board, frame)
+
+    @invariant()
+    def every_effect_happens_at_most_once(self):
+        assert all(count == 1 for count in self.board.executed.values())
+        assert self.board.order == sorted(self.board.order)
+
+    @invariant()
+    def the_host_is_never_wrong(self):
+        for number, ticket in enumerate(self.effects):
+            happened = self.board.executed[number]
+            if ticket.outcome is Outcome.ANSWERED:
+                assert happened == (ticket.status == Status.OK), (number, ticket)
+            elif ticket.outcome is Outcome.NOT_SENT:
+                assert not happened
+            else:
+                assert ticket.outcome in (Outcome.OPEN, Outcome.UNKNOWN)
+
+    @invariant()
+    def nothing_runs_past_a_refusal_its_author_had_not_seen(self):
+        for number, ticket in enumerate(self.effects):
+            refused_before = [
+                n
+                for n in self.unaware[number]
+                if self.effects[n].outcome is Outcome.ANSWERED and n in self.board.refuse
+            ]
+            if ticket.outcome is Outcome.ANSWERED and refused_before:
+                assert ticket.status != Status.OK
+
+    def quiet(self):
+        """Let the line be good until the host waits for nothing; bounded."""
+        for _ in range(4000):
+            self.exchange([("ok", 0)], [("ok", 0)], 0.001, True)
+            deadline = self.host.next_deadline
+            if deadline is not None:
+                self.now = max(self.now, deadline)
+            elif self.host.is_idle and not any(self.line.values()):
+                return
+        raise AssertionError("a request has no end")
+
+    def teardown(self):
+        self.board.crashes_next = False
+        before = self.now
+        self.quiet()
+        assert self.now - before < 60
+        assert all(ticket.outcome is not Outcome.OPEN for ticket in self.effects)
+        self.greet(65530)
+        self.quiet()
+        assert self.host.state is State.OPEN
+        self.ask_effects(False, 10)
+        self.quiet()
+        assert all(ticket.outcome is Outcome.ANSWERED for ticket in self.effects[-10:])
+        assert all(self.board.executed[n] == 1 for n in range(len(self.effects) - 10, len(self.effects)))
+        self.every_effect_happens_at_most_once()
+        self.the_host_is_never_wrong()
+
+
+BadLine.TestCase.settings = settings(
+    max_examples=120, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestBadLine = BadLine.TestCase
