@@ -62,6 +62,7 @@ class _Periphery:
 
     traits: DeviceTraits
     readout: Readout
+    live_rows: Floats | None  # 1 where the row driver works, or None when all do
     fifo_columns: NDArray[np.intp]  # column at each place in FIFO order
     column_places: NDArray[np.intp]  # its inverse
     read_key: int
@@ -109,6 +110,7 @@ class VirtualChip:
         self._peripheries = [self._periphery(array) for array in range(self.parameters.arrays)]
         if not restored:
             self.power_up()
+        self._set_up()
 
     def _fill(self, plan: FaultPlan, conductance: ArrayLike | None) -> None:
         """Plant faults and the start state."""
@@ -144,11 +146,13 @@ class VirtualChip:
                 readout.stick(fifo, int(code))
         places = column_order(array)
         readout.offset_lsb[places[self._state.railed_tias[array] > 0]] = 1e6
+        dead = self._state.dead_rows[array]
+        live = (dead == 0).astype(np.float64) if dead.any() else None
         keys = (
             random.stream(self.seed, purpose, array)
             for purpose in (Purpose.READ, Purpose.PULSE, Purpose.EVENT, Purpose.PRODUCT)
         )
-        return _Periphery(traits, readout, np.argsort(places), places, *keys)
+        return _Periphery(traits, readout, live, np.argsort(places), places, *keys)
 
     # State -----------------------------------------------------------------------------------
 
@@ -181,6 +185,7 @@ class VirtualChip:
         if not 0 <= code <= 0xFFFF:
             raise ValueError(f"a DAC code is 0 to 65535, not {code}")
         self._state.rails[Rail(channel)] = code
+        self._set_up()
 
     def rail(self, channel: int) -> int:
         """Return the code of one channel."""
@@ -213,19 +218,22 @@ class VirtualChip:
         offset = self.parameters.converters.rail_offset_uv
         return dac_microvolts(int(self._state.rails[rail])) + offset
 
-    def _read_uv(self) -> int:
-        return self._rail_uv(Rail.VREF_TIA) - self._rail_uv(Rail.PLANE_VPP)
+    def _set_up(self) -> None:
+        """Work out what reads need from the rails."""
+        rail_uv = self._rail_uv
+        self._read_uv = rail_uv(Rail.VREF_TIA) - rail_uv(Rail.PLANE_VPP)
+        self._references = References(rail_uv(Rail.VREF_TIA), rail_uv(Rail.VREF_HI_CMP), rail_uv(Rail.VAGC_1))
+        self._milliohms = self._transistor_milliohms(rail_uv(Rail.TVDD) / 1e6)
 
-    def _transistor_milliohms(self) -> int:
-        """Access transistor at the present gate rail; -1 when it does not conduct."""
+    def _transistor_milliohms(self, gate_volts: float) -> int:
+        """Access transistor during reads; -1 when its gate does not make it conduct."""
         nominal = self.parameters.wires.transistor_ohms
+        threshold = self.parameters.switching.threshold.nominal
         if nominal == 0.0:
             return 0
-        threshold = self.parameters.switching.threshold.nominal
-        overdrive = self._rail_uv(Rail.TVDD) / 1e6 - threshold
-        if overdrive <= 0.0:
+        if gate_volts <= threshold:
             return -1
-        return round(1000.0 * nominal * (_GATE_READ_VOLTS - threshold) / overdrive)
+        return round(1000.0 * nominal * (_GATE_READ_VOLTS - threshold) / (gate_volts - threshold))
 
     # Time ------------------------------------------------------------------------------------
 
@@ -233,21 +241,6 @@ class VirtualChip:
     def clock_ns(self) -> int:
         """Simulated time since the chip was made."""
         return self._clock_ns
-
-    @property
-    def total_reads(self) -> int:
-        """Reads of single devices since the chip was made."""
-        return int(self._state.read_count.sum())
-
-    @property
-    def total_products(self) -> int:
-        """Analog vector products since the chip was made."""
-        return int(self._state.product_count.sum())
-
-    @property
-    def total_pulses(self) -> int:
-        """Pulses to single devices since the chip was made."""
-        return int(self._state.pulse_count.sum())
 
     def advance(self, duration_ns: int) -> None:
         """Let simulated time pass with nothing done."""
@@ -306,8 +299,7 @@ class VirtualChip:
 
     def conductance(self, array: int) -> Floats:
         """Return the true conductances (rows, cols) now, in S: what no host can know."""
-        siemens: Floats = self.conductance_units(array) * SIEMENS_PER_UNIT
-        return siemens
+        return np.asarray(self.conductance_units(array), dtype=np.float64) * SIEMENS_PER_UNIT
 
     def planted(self, array: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         """Return the true kinds (rows, cols) and conductances in 10 pS (rows, cols).
@@ -355,7 +347,7 @@ class VirtualChip:
         current = self._series_current(array, row, col, noisy)
         places = periphery.column_places.take(col)[:, None]
         signal = Signal(current, 1e-17, None, random.normal(drawn, 1))
-        words = periphery.readout.words(signal, int(kept.gain[array]), self._references(), places)
+        words = periphery.readout.words(signal, int(kept.gain[array]), self._references, places)
         kept.read_count[array][devices] += np.uint32(reads)
         kept.counts[Count.READS] += current.size
         self._charge_reads(array, current)
@@ -379,7 +371,7 @@ class VirtualChip:
     def _series_current(self, array: int, row: Devices, col: Devices, units: Floats) -> Floats:
         """Current (1e-17 A, whole numbers) through one selected device each, units (n, reads)."""
         model, kept = self.parameters.wires, self._state
-        milliohms = self._transistor_milliohms()
+        milliohms = self._milliohms
         ohms = model.driver_ohms + model.tia_ohms + milliohms / 1000.0
         segments = (col + 1) + (self.parameters.rows - row)
         series = ohms + model.segment_ohms * segments
@@ -387,11 +379,8 @@ class VirtualChip:
         if milliohms < 0:
             alive[:] = False
         denominator = 1.0 + units * (series * SIEMENS_PER_UNIT)[:, None]
-        current = units * float(self._read_uv()) / denominator
+        current = units * float(self._read_uv) / denominator
         return np.where(alive[:, None], np.rint(current), 0.0)
-
-    def _references(self) -> References:
-        return References(*map(self._rail_uv, (Rail.VREF_TIA, Rail.VREF_HI_CMP, Rail.VAGC_1)))
 
     def _settle_ns(self, array: int) -> int:
         settle = self.parameters.timing.settle_ns
@@ -408,7 +397,7 @@ class VirtualChip:
         self._spend(TimeCause.SETTLE, settle * number)
         self._spend(TimeCause.CONVERSION, conversion * number)
         self._spend(TimeCause.READOUT, readout * number)
-        power = np.abs(current) * (abs(self._read_uv()) * 1e-14 * settle)
+        power = np.abs(current) * (abs(self._read_uv) * 1e-14 * settle)
         self._burn(EnergyCause.ARRAY, int(np.rint(power).sum()))
         self._burn(EnergyCause.ROWS, 1000 * costs.row_fj * number)
         self._burn(EnergyCause.TIA, 1000 * costs.tia_uw * (settle + conversion) * number)
@@ -429,14 +418,15 @@ class VirtualChip:
             raise ValueError(f"row bits are (vectors, {self.parameters.rows}), not {bits.shape}")
         places = None if columns is None else np.asarray(columns, dtype=bool)
         taken = _WORDS if places is None else int(places.sum())
-        slot = sum(self._product_times(array, places))
+        times = self._product_times(array, places)
+        slot = sum(times)
         words = np.empty((len(bits), _WORDS), dtype=np.uint16)
         done = 0
         while done < len(bits):
             refresh, following = self._refresh_ns(array, self._clock_ns)
             number = min(_BLOCK, len(bits) - done, -(-(following - self._clock_ns) // slot))
             self._multiply_block(array, refresh, bits[done : done + number], words[done : done + number])
-            self._charge_products(array, places, number, taken)
+            self._charge_products(times, number, taken)
             done += number
         if places is not None:
             words[:, ~places[self._peripheries[array].fifo_columns]] = 0
@@ -447,14 +437,15 @@ class VirtualChip:
     ) -> None:
         """One cache-sized block of products, all with the same map; writes words (n, 64)."""
         kept, costs = self._state, self.parameters.energy
-        bits = (row_bits != 0).astype(np.float64)
-        if kept.dead_rows[array].any():
-            bits *= kept.dead_rows[array] == 0
+        bits = np.not_equal(row_bits, 0).astype(np.float64)
+        alive = self._peripheries[array].live_rows
+        if alive is not None:
+            bits *= alive
         maps = self._map(array, refresh_ns)
-        read_uv = self._read_uv()
+        read_uv = self._read_uv
         signal = self._product_signal(array, bits, maps, read_uv)
         readout = self._peripheries[array].readout
-        words[:] = readout.words(signal, int(kept.gain[array]), self._references())
+        words[:] = readout.words(signal, int(kept.gain[array]), self._references)
         kept.product_count[array] += len(bits)
         kept.counts[Count.PRODUCTS] += len(bits)
         seconds_squared_volts = float(read_uv) * read_uv * 1e-13 * self._settle_ns(array)
@@ -467,15 +458,8 @@ class VirtualChip:
         current *= read_uv
         variance = None
         if maps.variance is not None:
-            constant, linear, square = maps.variance
-            share = bits.sum(axis=1, keepdims=True) / self.parameters.rows
-            variance = bits @ square
-            variance *= share
-            variance += bits @ linear
-            variance *= share
-            variance += bits @ constant
+            variance = maps.variance.of(bits)
             variance *= float(read_uv) * read_uv
-            np.maximum(variance, 0.0, out=variance)
         first = int(self._state.product_count[array]) * FIFO_DEPTH
         counters = np.arange(first, first + len(bits) * FIFO_DEPTH)
         drawn = random.words(self._peripheries[array].product_key, counters)
@@ -484,7 +468,7 @@ class VirtualChip:
 
     def _map(self, array: int, refresh_ns: int) -> crossbar.ProductMap:
         """Return the product map of an array as relaxed at a time, solving wires if need be."""
-        milliohms = self._transistor_milliohms()
+        milliohms = self._milliohms
         cached = self._cache[array]
         key = (refresh_ns, self._version[array], milliohms)
         if cached is not None and cached.key == key:
@@ -529,21 +513,19 @@ class VirtualChip:
     def _product_times(self, array: int, columns: NDArray[np.bool_] | None) -> tuple[int, int, int]:
         """Settling, converting and reading out one product: the four ADCs work in parallel."""
         timing = self.parameters.timing
-        counts = np.full(FIFOS_PER_ARRAY, FIFO_DEPTH)
+        used, longest = FIFOS_PER_ARRAY, FIFO_DEPTH
         if columns is not None:
             in_order = columns[self._peripheries[array].fifo_columns]
             counts = in_order.reshape(FIFOS_PER_ARRAY, FIFO_DEPTH).sum(axis=1)
-        words = FIFO_DEPTH * int((counts > 0).sum())
+            used, longest = int((counts > 0).sum()), int(counts.max())
         return (
             self._settle_ns(array),
-            timing.conversion_ns * int(counts.max()),
-            timing.word_ns * words,
+            timing.conversion_ns * longest,
+            timing.word_ns * FIFO_DEPTH * used,
         )
 
-    def _charge_products(
-        self, array: int, columns: NDArray[np.bool_] | None, number: int, taken: int
-    ) -> None:
-        settle, conversion, readout = self._product_times(array, columns)
+    def _charge_products(self, times: tuple[int, int, int], number: int, taken: int) -> None:
+        settle, conversion, readout = times
         costs = self.parameters.energy
         self._spend(TimeCause.SETTLE, settle * number)
         self._spend(TimeCause.CONVERSION, conversion * number)

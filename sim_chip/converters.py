@@ -64,8 +64,8 @@ def dac_microvolts(code: int) -> int:
 def dac_volts(codes: NDArray[np.integer]) -> Floats:
     """Return what DAC codes put out, in V on the 1 µV grid of `dac_microvolts`."""
     numerator = 2 * codes.astype(np.int64) * _DAC_SPAN_UV + _DAC_TOP
-    volts: Floats = (numerator // (2 * _DAC_TOP) - _DAC_SPAN_UV // 2) / 1e6
-    return volts
+    microvolts = (numerator // (2 * _DAC_TOP) - _DAC_SPAN_UV // 2).astype(np.float64)
+    return np.asarray(microvolts / 1e6, dtype=np.float64)
 
 
 def fifos(array: int) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,9 +115,16 @@ def saturation_current(traits: DeviceTraits, device_volts: Floats, gate_volts: F
     return traits.transconductance * (overdrive * drain - 0.5 * (drain * drain))
 
 
+@lru_cache
 def decades(width_ns: int) -> float:
     """Pulse width in decades above 1 µs."""
     return float(log10(width_ns / 1000.0))
+
+
+@lru_cache
+def _knee_span(model: SwitchingParameters) -> float:
+    """ln of the knee over the lowest conductance."""
+    return float(ln(model.knee_us / model.floor_us))
 
 
 @dataclass(frozen=True)
@@ -139,12 +147,13 @@ def after_set(
     drain = pulse.volts - traits.compliance_volts
     bound = saturation_current(traits, drain, pulse.gate_volts) / traits.compliance_volts
     bound = np.maximum(bound, 1e-6)
-    jitter = np.clip(model.set_jitter * np.sqrt(50.0 / bound), 0.02, 0.25)
+    jitter = model.set_jitter * np.sqrt(50.0 / bound)
+    jitter = np.minimum(np.maximum(jitter, 0.02), 0.25)
     if model.set_jitter == 0.0:
         jitter = np.zeros_like(bound)
     target = bound * exp(jitter * normal)
-    span = float(ln(model.knee_us / model.floor_us))
-    off = np.clip(ln(model.knee_us / np.maximum(us, 1e-6)) / span, 0.0, 1.0)
+    depth = ln(model.knee_us / np.maximum(us, 1e-6)) / _knee_span(model)
+    off = np.minimum(np.maximum(depth, 0.0), 1.0)
     threshold = (traits.set_threshold + traits.off_gap * off) - (
         model.set_width_shift * decades(pulse.width_ns)
     )
@@ -162,8 +171,10 @@ def after_reset(
     the lower G, the more of the voltage falls on it. A gate below 5 V limits the current.
     """
     across = pulse.volts / (1.0 + us * (model.reset_ohms * 1e-6))
-    limit = saturation_current(traits, pulse.volts, pulse.gate_volts) / np.maximum(us, 1e-6)
-    across = np.where(pulse.gate_volts < READ_GATE_VOLTS - 0.01, np.minimum(across, limit), across)
+    if pulse.gate_volts.min() < READ_GATE_VOLTS - 0.01:
+        limit = saturation_current(traits, pulse.volts, pulse.gate_volts) / np.maximum(us, 1e-6)
+        weak = pulse.gate_volts < READ_GATE_VOLTS - 0.01
+        across = np.where(weak, np.minimum(across, limit), across)
     drive = (across - traits.reset_reference) + model.reset_width_shift * decades(pulse.width_ns)
     target = (model.reset_us * exp(-traits.reset_steepness * drive)) * exp(model.reset_jitter * normal)
     moved = np.maximum(us + model.reset_fraction * (target - us), model.floor_us)

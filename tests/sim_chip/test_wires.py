@@ -1,0 +1,145 @@
+"""The ladder solve against nodal analysis, and its integers against the machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sim_chip import crossbar, device, preset, wires
+from sim_chip.wires import Lines
+
+_spec = importlib.util.spec_from_file_location("nodal", Path(__file__).with_name("nodal.py"))
+assert _spec is not None
+assert _spec.loader is not None
+nodal = importlib.util.module_from_spec(_spec)
+sys.modules["nodal"] = nodal
+_spec.loader.exec_module(nodal)
+
+DEFAULT = Lines(1.0, 50.0, 25.0)
+CORNERS = [
+    (1e-7, 1.5e-4, DEFAULT),
+    (1e-4, 1e-3, Lines(3.0, 0.0, 0.0)),  # 1k-10k cells, 3 ohm: nearly singular
+    (1e-4, 1e-3, Lines(3.0, 500.0, 250.0)),
+    (1e-8, 6e-4, Lines(0.1, 50.0, 25.0)),
+]
+
+
+def cells(low: float, high: float, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(low, high, shape)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 8), st.integers(1, 8), st.sampled_from(CORNERS), st.integers(0, 2**32 - 1))
+def test_small_arrays_agree_with_nodal_analysis(
+    rows: int, cols: int, corner: tuple[float, float, Lines], seed: int
+) -> None:
+    low, high, lines = corner
+    conductances = cells(low, high, (rows, cols), seed)
+    currents, across = nodal.solution(conductances, lines)
+    solved = wires.solve(conductances, lines)
+    np.testing.assert_allclose(solved.transconductance, currents, rtol=1e-9)
+    np.testing.assert_allclose(solved.all_on, across.sum(axis=2), rtol=1e-9)
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+def test_full_arrays_agree_with_nodal_analysis(corner: tuple[float, float, Lines]) -> None:
+    pytest.importorskip("scipy.sparse.linalg")
+    low, high, lines = corner
+    conductances = cells(low, high, (64, 64))
+    currents, across = nodal.solution(conductances, lines)
+    solved = wires.solve(conductances, lines)
+    np.testing.assert_allclose(solved.transconductance, currents, rtol=1e-9)
+    np.testing.assert_allclose(solved.all_on, across.sum(axis=2), rtol=1e-9)
+    own = np.stack([across[i, :, i] for i in range(64)])
+    np.testing.assert_allclose(wires.own_row_voltages(conductances, lines), own, rtol=0.02)
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+def test_both_orders_of_summing_agree_far_within_the_rounding_margin(
+    corner: tuple[float, float, Lines],
+) -> None:
+    low, high, lines = corner
+    conductances = cells(low, high, (64, 64), 1)
+    fast = wires.solve(conductances, lines)
+    slow = wires.solve_in_order(conductances, lines)
+    np.testing.assert_allclose(fast.transconductance, slow.transconductance, rtol=1e-13)
+    np.testing.assert_allclose(fast.all_on, slow.all_on, rtol=1e-13)
+
+
+def test_doubtful_roundings_are_taken_from_the_ordered_sum() -> None:
+    fast = np.array([2.5 + 1e-12, 3.2, 2.5 - 1e-6])
+    assert wires.round_sure(fast, lambda: np.array([2.4, 9.0, 9.0]), 1.0).tolist() == [2, 3, 2]
+
+
+def test_integers_are_within_half_a_unit_of_the_solve() -> None:
+    conductances = cells(1e-7, 1.5e-4, (64, 64))
+    exact = wires.solve_in_order(conductances, DEFAULT).transconductance / 1e-10
+    integers = wires.solve_integers(conductances, DEFAULT, 1e-10).transconductance
+    assert np.abs(integers - exact).max() <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("lines", "all_150", "uniform", "differential"),
+    [
+        (Lines(1.0, 0.0, 0.0), 0.687, 0.807, 0.944),
+        (Lines(1.0, 25.0, 10.0), 0.558, 0.710, 0.914),
+        (Lines(1.0, 50.0, 25.0), 0.459, 0.625, 0.882),
+        (Lines(0.5, 50.0, 25.0), 0.506, 0.668, 0.899),
+    ],
+)
+def test_attenuation_of_products(lines: Lines, all_150: float, uniform: float, differential: float) -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((64, 32))
+    weights *= 150e-6 / np.abs(weights).max()
+    pairs = np.empty((64, 64))
+    pairs[:, 0::2], pairs[:, 1::2] = np.maximum(weights, 0), np.maximum(-weights, 0)
+    for siemens, expected in (
+        (np.full((64, 64), 150e-6), all_150),
+        (rng.uniform(0, 150e-6, (64, 64)), uniform),
+        (pairs, differential),
+    ):
+        seen = wires.solve(siemens / (1 + 330 * siemens), lines).transconductance
+        ratio = (seen.sum(axis=0) / siemens.sum(axis=0)).mean()
+        assert ratio == pytest.approx(expected, rel=0.015)
+
+
+def differential(rng: np.random.Generator) -> np.ndarray:
+    weights = rng.standard_normal((64, 32))
+    weights *= 150.0 / np.abs(weights).max()
+    return np.stack((np.maximum(weights, 0), np.maximum(-weights, 0)), axis=2).reshape(64, 64)
+
+
+def test_column_noise_is_that_of_every_cell_fluctuating_behind_its_wires() -> None:
+    """Exact first order: a cell counts with its own voltage times its adjoint voltage, squared."""
+    pytest.importorskip("scipy.sparse.linalg")
+    rng = np.random.default_rng(2)
+    bits = rng.integers(0, 2, (40, 64)).astype(float)
+    bits[:8] = rng.random((8, 64)) < 0.2
+    model = preset("good").wires
+    for us in (rng.uniform(0, 150, (64, 64)), differential(rng), np.full((64, 64), 150.0)):
+        cells = crossbar.cell_siemens(np.rint(us * 1e5).astype(np.int32), 330.0)
+        sigma = device.fluctuation_us(preset("good").fluctuation, us, np.zeros((64, 64)))
+        sigma /= (1.0 + 330e-6 * us) ** 2
+        maps = crossbar.product_map(model, cells, crossbar.solved(model, cells), sigma, np.arange(64))
+        assert maps.variance is not None
+        drawn = np.sqrt(maps.variance.of(bits)) * 1e-10
+        exact = exact_noise(cells, sigma * 1e-6, bits)
+        ratio = (drawn / exact)[exact > 1e-9]  # below, 0.2 LSB at the highest gain
+        assert abs(np.median(ratio) - 1.0) < 0.01
+        assert np.abs(ratio - 1.0).max() < 0.03
+
+
+def exact_noise(cells: np.ndarray, sigma: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    """Standard deviation (vectors, cols) of column current per volt, to first order in sigma."""
+    _, across = nodal.solution(cells, DEFAULT)
+    turned = Lines(DEFAULT.segment, DEFAULT.tia, DEFAULT.driver)
+    _, adjoint = nodal.solution(np.ascontiguousarray(cells[::-1, ::-1].T), turned)
+    adjoint = adjoint[::-1, ::-1, ::-1].transpose(1, 0, 2)
+    volts = across.reshape(4096, 64) @ bits.T
+    return np.sqrt((sigma.reshape(4096, 1) * volts).T ** 2 @ adjoint.reshape(4096, 64) ** 2)
