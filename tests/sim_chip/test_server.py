@@ -48,6 +48,9 @@ class SerialLine(LineHost):
         self.port = serial.Serial(str(path), timeout=0, write_timeout=GRACE_S, exclusive=True)
         super().__init__(self.port.write, self._read, number)
 
+    def close(self):
+        self.port.close()
+
     def _read(self, timeout_s):
         self.port.timeout = timeout_s
         first = self.port.read(1)
@@ -59,11 +62,27 @@ class SocketLine(LineHost):
         self.socket = socket.create_connection(address, timeout=GRACE_S)
         super().__init__(self.socket.sendall, self._read, number)
 
+    def close(self):
+        self.socket.close()
+
     def _read(self, timeout_s):
         self.socket.settimeout(timeout_s)
         with contextlib.suppress(TimeoutError):
             return self.socket.recv(65_536)
         return b""
+
+
+@pytest.fixture
+def open_line():
+    """Opens a line to a path or to (host, port), and closes it after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def open_one(place, number=1):
+            line = SocketLine(place, number) if isinstance(place, tuple) else SerialLine(place, number)
+            stack.callback(line.close)
+            return line
+
+        yield open_one
 
 
 @contextlib.contextmanager
@@ -86,14 +105,14 @@ def end(process, number=signal.SIGTERM):
     return process.wait(GRACE_S)
 
 
-def test_a_chip_answers_on_a_pseudo_terminal(tmp_path):
+def test_a_chip_answers_on_a_pseudo_terminal(tmp_path, open_line):
     path = tmp_path / "chip"
     with serving("--pty", path, "--preset", "ideal") as (process, where):
         assert where == str(path)
-        line = SerialLine(path)
+        line = open_line(path)
         assert line.ask(m.GetInfo()).arrays == 3
-        line.port.close()
-        again = SerialLine(path, number=2)
+        line.close()
+        again = open_line(path, number=2)
         assert again.welcome.boot_id == line.welcome.boot_id
         assert end(process) == 0
         assert not path.is_symlink()
@@ -101,20 +120,20 @@ def test_a_chip_answers_on_a_pseudo_terminal(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_chip_answers_on_tcp_to_one_host_after_another(number):
+def test_a_chip_answers_on_tcp_to_one_host_after_another(number, open_line):
     with serving("--tcp", "localhost:0") as (process, where):
         address = ("localhost", int(where.rpartition(":")[2]))
-        first = SocketLine(address)
+        first = open_line(address)
         first.ask(m.Arm(2000))
         first.ask(m.Pulse(0, m.SET, 36044, 38500, 1000, 1, 0, 1, 0, 1))
-        first.socket.close()
-        assert SocketLine(address, number=2).ask(m.GetState()).total_pulses == 1
+        first.close()
+        assert open_line(address, number=2).ask(m.GetState()).total_pulses == 1
         assert end(process, number) == 0
 
 
-def test_many_bytes_cross_a_pseudo_terminal_both_ways(tmp_path):
+def test_many_bytes_cross_a_pseudo_terminal_both_ways(tmp_path, open_line):
     with serving("--pty", tmp_path / "chip", "--preset", "ideal"):
-        line = SerialLine(tmp_path / "chip")
+        line = open_line(tmp_path / "chip")
         data = bytes(range(256)) * 64
         for offset in range(0, len(data), m.CHUNK_BYTES):
             staged = line.ask(m.Stage(offset, data[offset : offset + m.CHUNK_BYTES]))
@@ -131,30 +150,30 @@ def cpu_s(process):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_an_idle_server_sleeps(tmp_path):
+def test_an_idle_server_sleeps(tmp_path, open_line):
     with serving("--pty", tmp_path / "chip") as (process, _):
-        SerialLine(tmp_path / "chip").ask(m.GetInfo())
+        open_line(tmp_path / "chip").ask(m.GetInfo())
         before = cpu_s(process)
         time.sleep(1.0)
         assert cpu_s(process) - before <= 0.01
 
 
-def test_a_host_that_vanishes_in_mid_job_leaves_the_chip_safe(tmp_path):
+def test_a_host_that_vanishes_in_mid_job_leaves_the_chip_safe(tmp_path, open_line):
     with serving("--pty", tmp_path / "chip") as (_, _):
-        line = SerialLine(tmp_path / "chip")
+        line = open_line(tmp_path / "chip")
         line.ask(m.Arm(100))
         line.session.submit(m.Pulse(0, m.SET, 36044, 38500, 1000, 10_000, 0, 64, 0, 64))
         line.write(line.session.transmit(time.monotonic()))
-        line.port.close()
+        line.close()
         time.sleep(0.4)
-        state = SerialLine(tmp_path / "chip", number=2).ask(m.GetState())
+        state = open_line(tmp_path / "chip", number=2).ask(m.GetState())
         assert (state.armed, state.fault) == (0, Fault.LEASE_LAPSED)
         assert 0 < state.total_pulses < 4096 * 10_000
 
 
-def test_a_host_that_does_not_read_never_stops_the_board(tmp_path):
+def test_a_host_that_does_not_read_never_stops_the_board(tmp_path, open_line):
     with serving("--pty", tmp_path / "chip") as (process, _):
-        line = SerialLine(tmp_path / "chip")
+        line = open_line(tmp_path / "chip")
         line.ask(m.ReadCells(0, 2, 1, 0, 64, 0, 64))
         for _ in range(5000):
             line.session.submit(m.Safe())
@@ -164,18 +183,18 @@ def test_a_host_that_does_not_read_never_stops_the_board(tmp_path):
         assert end(process) == 0
 
 
-def test_state_is_kept_in_a_file_even_if_the_server_is_killed(tmp_path):
+def test_state_is_kept_in_a_file_even_if_the_server_is_killed(tmp_path, open_line):
     state, path = tmp_path / "chip.state", tmp_path / "chip"
     with serving("--pty", path, "--state", state) as (process, _):
-        line = SerialLine(path)
+        line = open_line(path)
         line.ask(m.Arm(1000))
         line.ask(m.Pulse(0, m.SET, 39000, 37000, 1000, 3, 0, 8, 0, 8))
         before = line.ask(m.GetPlanted(0)).crc
-        line.port.close()
+        line.close()
         process.kill()
         process.wait()
     with serving("--pty", path, "--state", state):
-        line = SerialLine(path)
+        line = open_line(path)
         assert line.ask(m.GetState()).total_pulses == 192
         assert line.ask(m.GetPlanted(0)).crc == before
 
@@ -203,10 +222,10 @@ def test_a_file_in_the_way_is_left_alone(tmp_path):
     assert path.read_text() == "precious"
 
 
-def test_two_servers_do_not_share_a_path(tmp_path):
+def test_two_servers_do_not_share_a_path(tmp_path, open_line):
     with serving("--pty", tmp_path / "chip"):
         assert "another running sim-chip" in refusal_to_serve("--pty", tmp_path / "chip")
-        assert SerialLine(tmp_path / "chip").ask(m.GetState()).armed == 0
+        assert open_line(tmp_path / "chip").ask(m.GetState()).armed == 0
 
 
 def test_two_servers_do_not_share_a_chip(tmp_path):
@@ -215,12 +234,12 @@ def test_two_servers_do_not_share_a_chip(tmp_path):
         assert "in use" in refusal_to_serve("--tcp", "localhost:0", "--state", state)
 
 
-def test_a_link_left_by_a_killed_server_is_replaced(tmp_path):
+def test_a_link_left_by_a_killed_server_is_replaced(tmp_path, open_line):
     with serving("--pty", tmp_path / "chip"):
         pass
     assert (tmp_path / "chip").is_symlink()
     with serving("--pty", tmp_path / "chip"):
-        assert SerialLine(tmp_path / "chip").ask(m.GetState()).armed == 0
+        assert open_line(tmp_path / "chip").ask(m.GetState()).armed == 0
 
 
 @pytest.mark.parametrize(
