@@ -62,12 +62,12 @@ def _gradients(layers: Sequence[Parameters], patterns: Array) -> tuple[Array, li
         fields = states[-1] @ layer.weights.swapaxes(-1, -2) + layer.bias[..., None, :]
         states.append(np.tanh(fields))
     wrong = states[-1] - patterns
-    slope = 2 * wrong / np.float32(wrong.shape[-1] * wrong.shape[-2])
+    slope: Array = wrong * np.float32(2 / (wrong.shape[-1] * wrong.shape[-2]))
     slopes: list[Parameters] = []
     for layer, inputs, outputs in zip(
         reversed(layers), reversed(states[:-1]), reversed(states[1:]), strict=True
     ):
-        by_field = slope * (1 - outputs**2)
+        by_field: Array = slope * (1 - outputs**2)
         gradient: Array = by_field.swapaxes(-1, -2) @ inputs
         slopes.insert(0, Parameters(gradient, by_field.sum(axis=-2)))
         slope = by_field @ layer.weights

@@ -22,7 +22,7 @@ Array = npt.NDArray[np.float32]
 
 _STEEPNESS = float(np.sqrt(2 / np.pi))
 _FIRST_WEIGHTS = 0.05  # units of the span; codes of hidden units then follow the patterns
-_REHEARSALS = 100  # cues per pattern that choose among the restarts
+_CHIPS, _REHEARSALS = 4, 150  # misprogrammed memories, and cues per pattern on each, that choose
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Robust:
     blur: float = 0.05
     weight_sigma: float = 0.046
     column_sigma: float = 0.04
-    steps: int = 1000
+    steps: int = 1500
     rate: float = 0.02
     bias: bool = True
     cues: int = 5
@@ -76,7 +76,7 @@ class Robust:
             passed.append(self._pass(layer, means))
             means = passed[-1].means
         wrong = means - targets
-        slope = 2 * wrong / np.float32(wrong.shape[-1] * wrong.shape[-2])
+        slope: Array = wrong * np.float32(2 / (wrong.shape[-1] * wrong.shape[-2]))
         slopes: list[Parameters] = []
         for layer, one in zip(reversed(layers), reversed(passed), strict=True):
             gradient, slope = self._back(layer, one, slope)
@@ -98,9 +98,9 @@ class Robust:
     def _back(self, layer: Parameters, one: "_Pass", slope: Array) -> tuple[Parameters, Array]:
         """Slopes of the loss along a layer's parameters and inputs, from those along its means."""
         weights, inputs = layer.weights, one.inputs
-        by_field = slope * (1 - one.means**2) * np.float32(_STEEPNESS) / one.spread
-        by_variance = -by_field * one.fields / (2 * one.spread**2)
-        by_common = by_variance * np.float32(self.column_sigma**2) * one.common
+        by_field: Array = slope * (1 - one.means**2) * np.float32(_STEEPNESS) / one.spread
+        by_variance: Array = -by_field * one.fields / (2 * one.spread**2)
+        by_common: Array = by_variance * np.float32(self.column_sigma**2) * one.common
         gradient: Array = (
             by_field.swapaxes(-1, -2) @ inputs
             + 2 * weights * (by_variance.swapaxes(-1, -2) @ (1 - inputs**2))
@@ -123,16 +123,20 @@ class Robust:
     def _rehearse(
         self, layers: Sequence[Layer], boxes: Sequence[Box], trials: Array, rng: np.random.Generator
     ) -> Array:
-        """Mean cosine of recall with misprogrammed weights, (restarts, ...)."""
-        noisy = []
-        for layer, box in zip(layers, boxes, strict=True):
-            error = rng.normal(0, self.weight_sigma, layer.weights.shape)
-            noisy.append(replace(layer, weights=box.clip(layer.weights + error)))
+        """Mean cosine of recall from misprogrammed weights, (restarts, ...)."""
         targets = np.repeat(trials, _REHEARSALS, axis=-2).astype(np.int8)
-        cues = flip(targets, self.flip_probability, rng)
-        final = recall(noisy, cues, hidden=self.hidden).final
-        cosines: Array = (final * targets).mean(axis=(-2, -1), dtype=np.float32)
-        return cosines
+        cosines = []
+        for _ in range(_CHIPS):
+            held = [self._misprogram(layer, box, rng) for layer, box in zip(layers, boxes, strict=True)]
+            cues = flip(targets, self.flip_probability, rng)
+            final = recall(held, cues, hidden=self.hidden).final
+            cosines.append((final * targets).mean(axis=(-2, -1), dtype=np.float32))
+        mean: Array = np.mean(cosines, axis=0, dtype=np.float32)
+        return mean
+
+    def _misprogram(self, layer: Layer, box: Box, rng: np.random.Generator) -> Layer:
+        error = rng.normal(0, self.weight_sigma, layer.weights.shape)
+        return replace(layer, weights=box.clip(layer.weights + error))
 
 
 @dataclass(frozen=True)
