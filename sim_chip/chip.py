@@ -75,7 +75,7 @@ class _Periphery:
 class _Cached:
     """A product map and what it was made for."""
 
-    key: tuple[int, int, int]  # refresh time, version of the array, transistor mΩ
+    key: tuple[int, int, int]  # age of the programming, version of the array, transistor mΩ
     map: crossbar.ProductMap
 
 
@@ -257,44 +257,49 @@ class VirtualChip:
 
     # Conductance now -----------------------------------------------------------------------------
 
-    def _shown(self, array: int, devices: Devices, at_ns: NDArray[np.int64] | int) -> NDArray[np.int32]:
-        """Conductance (10 pS) of devices (n,) as relaxed at a time: (n,) or scalar."""
+    def _shown(self, array: int, devices: Devices, age_ns: NDArray[np.int64] | int) -> NDArray[np.int32]:
+        """Conductance (10 pS) of devices (n,) at an age of the array's programming: (n,) or scalar."""
         kept, model = self._state, self.parameters.relaxation
         units: NDArray[np.int32] = kept.units[array].take(devices)
-        if not model.on:
+        if not model.on or np.max(age_ns, initial=0) < model.onset_ns:
             return units
-        events = kept.event_count[array].take(devices)
-        age = np.where(events > 0, at_ns - kept.event_ns[array].take(devices), 0)
-        aged = np.flatnonzero(age >= model.onset_ns)
-        if len(aged) == 0:
-            return units
-        us = units[aged] / UNITS_PER_US
-        counters = random.device_counters(devices[aged], events[aged])
+        moving = np.flatnonzero(kept.relaxing[array].take(devices))
+        us = units[moving] / UNITS_PER_US
+        events = kept.event_count[array].take(devices[moving])
+        counters = random.device_counters(devices[moving], events)
         drawn = random.words(self._peripheries[array].event_key, counters)
-        spread = device.relaxation_us(model, us) * device.relaxation_scale(model, age[aged])
-        moved = us + spread * random.normal(drawn, 0)
-        floor = self.parameters.switching.floor_us
-        units[aged] = np.rint(np.maximum(moved, floor) * UNITS_PER_US).astype(np.int32)
+        ages = np.broadcast_to(np.asarray(age_ns, dtype=np.int64), devices.shape)[moving]
+        spread = device.relaxation_us(model, us) * device.relaxation_scale(model, ages)
+        moved = np.maximum(us + spread * random.normal(drawn, 0), self.parameters.switching.floor_us)
+        units[moving] = np.where(spread > 0.0, np.rint(moved * UNITS_PER_US), units[moving])
         return units
 
-    def _refresh_ns(self, array: int, now_ns: int) -> tuple[int, int]:
-        """When relaxation was last brought up to date, and when it will be next.
+    def _age_ns(self, array: int, now_ns: int) -> tuple[int, int]:
+        """Age of an array's last programming as far as relaxation goes, and when that changes.
 
-        That is at an array's last effective pulse and then at ages of 1, 2, 4, 8, ... seconds
-        (between two of them a mid-range device moves by 0.2 µS at most).
+        Relaxation starts when an array has been left alone for a second and is brought up to date
+        at ages of 1, 2, 4, 8, ... seconds (between two of them a device moves 0.2 µS at most).
         """
         last = int(self._state.array_ns[array])
         onset = self.parameters.relaxation.onset_ns
         age = now_ns - last
         if age < onset:
-            return last, last + onset
+            return 0, last + onset
         step = onset << ((age // onset).bit_length() - 1)
-        return last + step, last + 2 * step
+        return step, last + 2 * step
+
+    def _settle_devices(self, array: int) -> None:
+        """Before the first pulse after a pause: devices stay as relaxed, and relax no further."""
+        age, _ = self._age_ns(array, self._clock_ns)
+        if age and self._state.relaxing[array].any():
+            self._state.units[array] = self._shown(array, np.arange(self.parameters.devices), age)
+            self._state.relaxing[array] = 0
+            self._version[array] += 1
 
     def conductance_units(self, array: int) -> NDArray[np.int32]:
         """Return the true conductances (rows, cols) now, in units of 10 pS."""
-        refresh, _ = self._refresh_ns(self._checked(array), self._clock_ns)
-        units = self._shown(array, np.arange(self.parameters.devices), refresh)
+        age, _ = self._age_ns(self._checked(array), self._clock_ns)
+        units = self._shown(array, np.arange(self.parameters.devices), age)
         return units.reshape(self.parameters.rows, self.parameters.cols)
 
     def conductance(self, array: int) -> Floats:
@@ -357,16 +362,16 @@ class VirtualChip:
         """Conductances as relaxed when each read starts, broadcastable to (n, reads)."""
         slot = sum(self._read_times(array))
         start = self._clock_ns
-        refresh, following = self._refresh_ns(array, start)
+        age, following = self._age_ns(array, start)
         if start + slot * len(devices) * reads <= following:
-            return self._shown(array, devices, refresh)[:, None]
+            return self._shown(array, devices, age)[:, None]
         starts = start + slot * np.arange(len(devices) * reads, dtype=np.int64)
-        times = np.full(len(starts), refresh, dtype=np.int64)
+        ages = np.full(len(starts), age, dtype=np.int64)
         while following <= starts[-1]:
-            refresh, after = self._refresh_ns(array, following)
-            times[starts >= following] = refresh
+            age, after = self._age_ns(array, following)
+            ages[starts >= following] = age
             following = after
-        return self._shown(array, np.repeat(devices, reads), times).reshape(-1, reads)
+        return self._shown(array, np.repeat(devices, reads), ages).reshape(-1, reads)
 
     def _series_current(self, array: int, row: Devices, col: Devices, units: Floats) -> Floats:
         """Current (1e-17 A, whole numbers) through one selected device each, units (n, reads)."""
@@ -423,9 +428,9 @@ class VirtualChip:
         words = np.empty((len(bits), _WORDS), dtype=np.uint16)
         done = 0
         while done < len(bits):
-            refresh, following = self._refresh_ns(array, self._clock_ns)
+            age, following = self._age_ns(array, self._clock_ns)
             number = min(_BLOCK, len(bits) - done, -(-(following - self._clock_ns) // slot))
-            self._multiply_block(array, refresh, bits[done : done + number], words[done : done + number])
+            self._multiply_block(array, age, bits[done : done + number], words[done : done + number])
             self._charge_products(times, number, taken)
             done += number
         if places is not None:
@@ -433,7 +438,7 @@ class VirtualChip:
         return words.reshape(-1, FIFOS_PER_ARRAY, FIFO_DEPTH)
 
     def _multiply_block(
-        self, array: int, refresh_ns: int, row_bits: NDArray[np.generic], words: WordArray
+        self, array: int, age_ns: int, row_bits: NDArray[np.generic], words: WordArray
     ) -> None:
         """One cache-sized block of products, all with the same map; writes words (n, 64)."""
         kept, costs = self._state, self.parameters.energy
@@ -441,7 +446,7 @@ class VirtualChip:
         alive = self._peripheries[array].live_rows
         if alive is not None:
             bits *= alive
-        maps = self._map(array, refresh_ns)
+        maps = self._map(array, age_ns)
         read_uv = self._read_uv
         signal = self._product_signal(array, bits, maps, read_uv)
         readout = self._peripheries[array].readout
@@ -466,15 +471,15 @@ class VirtualChip:
         normal = random.normals(drawn).reshape(len(bits), _WORDS)
         return Signal(current, crossbar.MAP_SIEMENS * 1e-6, variance, normal)
 
-    def _map(self, array: int, refresh_ns: int) -> crossbar.ProductMap:
-        """Return the product map of an array as relaxed at a time, solving wires if need be."""
+    def _map(self, array: int, age_ns: int) -> crossbar.ProductMap:
+        """Return the product map of an array at an age of its programming, solving wires if need be."""
         milliohms = self._milliohms
         cached = self._cache[array]
-        key = (refresh_ns, self._version[array], milliohms)
+        key = (age_ns, self._version[array], milliohms)
         if cached is not None and cached.key == key:
             return cached.map
         shape = (self.parameters.rows, self.parameters.cols)
-        units = self._shown(array, np.arange(self.parameters.devices), refresh_ns)
+        units = self._shown(array, np.arange(self.parameters.devices), age_ns)
         ohms = inf if milliohms < 0 else milliohms / 1000.0
         cells = crossbar.cell_siemens(units.reshape(shape), ohms)
         cells[:, self._state.dead_cols[array] > 0] = 0.0
@@ -566,11 +571,12 @@ class VirtualChip:
         pulse = Pulse(dac_volts(volts[chosen]) + offset, dac_volts(gates[chosen]) + offset, width_ns)
         timing = self.parameters.timing
         slot = timing.pulse_setup_ns + timing.pulse_switch_ns + width_ns
-        starts = self._clock_ns + slot * count * np.arange(len(chosen), dtype=np.int64)
-        for repeat in range(count):
-            self._pulse_once(array, devices[chosen], direction, pulse, starts + slot * repeat)
+        self._settle_devices(array)
+        for _ in range(count):
+            self._pulse_once(array, devices[chosen], direction, pulse)
         self._spend(TimeCause.PULSE_SETUP, (slot - width_ns) * len(chosen) * count)
         self._spend(TimeCause.PULSE, width_ns * len(chosen) * count)
+        self._state.array_ns[array] = self._clock_ns
 
     def _check_width(self, width_ns: int) -> None:
         timing = self.parameters.timing
@@ -587,12 +593,11 @@ class VirtualChip:
         devices: Devices,
         direction: Direction,
         pulse: Pulse,
-        starts_ns: NDArray[np.int64],
     ) -> None:
-        """One pulse on each device, starting at its own time; a change opens a new event."""
+        """One pulse on each device; a change opens a new programming event."""
         kept, periphery = self._state, self._peripheries[array]
         model = self.parameters.switching
-        before = self._shown(array, devices, starts_ns)
+        before = kept.units[array].take(devices)
         us = before / UNITS_PER_US
         counters = random.device_counters(devices, kept.pulse_count[array].take(devices))
         drawn = random.normal(random.words(periphery.pulse_key, counters), 0)
@@ -610,13 +615,10 @@ class VirtualChip:
         kept.pulse_count[array][devices] += np.uint32(1)
         if len(moved) == 0:
             return
-        slot = self.parameters.timing
-        ends = starts_ns[moved] + (slot.pulse_setup_ns + slot.pulse_switch_ns + pulse.width_ns)
         changed = devices[moved]
         kept.units[array][changed] = units[moved]
-        kept.event_ns[array][changed] = ends
+        kept.relaxing[array][changed] = 1
         kept.event_count[array][changed] += np.uint32(1)
-        kept.array_ns[array] = max(int(kept.array_ns[array]), int(ends[-1]))
         self._version[array] += 1
 
     def _burn_pulses(self, direction: Direction, us: Floats, traits: DeviceTraits, pulse: Pulse) -> None:

@@ -94,8 +94,9 @@ def column_order(array: int) -> NDArray[np.intp]:
 def _inl(model: ConverterParameters, position: Floats, drawn: Floats) -> Floats:
     """Deviation (LSB) of one converter; drawn (4,) are its standard normals."""
     top = model.adc_codes - 1
-    sine = model.inl_lsb * sin_turns(position / model.adc_codes + drawn[0])
-    return sine + model.gain_error * drawn[1] * (position - top / 2)
+    sine = sin_turns(position / model.adc_codes + float(drawn[0])) * model.inl_lsb
+    tilt: Floats = (position - top / 2) * (model.gain_error * float(drawn[1]))
+    return sine + tilt
 
 
 def _flattened(model: ConverterParameters, position: Floats) -> Floats:

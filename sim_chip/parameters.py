@@ -63,7 +63,10 @@ class FluctuationParameters:
 
 @dataclass(frozen=True)
 class RelaxationParameters:
-    """Drift of a device after its last effective pulse, growing with log time.
+    """Drift of devices after an array's programming, growing with log time.
+
+    It starts when the array has had no pulse for `onset_ns`: what is known begins at 1 s, and the
+    amplitudes are fitted to errors of write-and-verify whose verify reads do not see it.
 
     sigma(G) is either wide + bump (amplitudes at 100 s) or, with `flat_us` given,
     `flat_us` outside 20-80 µS and `middle_us` inside.
@@ -77,7 +80,7 @@ class RelaxationParameters:
     at_one_second: float = 0.73  # scale at 1 s
     per_decade: float = 0.135
     ceiling: float = 1.41
-    onset_ns: int = 1_000_000_000  # the measured law starts at 1 s; nothing is known below
+    onset_ns: int = 1_000_000_000
 
 
 @dataclass(frozen=True)

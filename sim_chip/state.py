@@ -52,10 +52,10 @@ def _layout(parameters: ChipParameters) -> list[tuple[str, str, tuple[int, ...]]
     each = (arrays, rows * cols)
     return [
         ("units", "<i4", each),
-        ("event_ns", "<i8", each),
         ("pulse_count", "<u4", each),
         ("event_count", "<u4", each),
         ("read_count", "<u4", each),
+        ("relaxing", "u1", each),
         ("kinds", "u1", each),
         ("flags", "u1", each),
         ("array_ns", "<i8", (arrays,)),
@@ -80,19 +80,19 @@ def _layout(parameters: ChipParameters) -> list[tuple[str, str, tuple[int, ...]]
 class ChipState:
     """Flat arrays of a chip's state, views into one buffer.
 
-    Per device, shape (arrays, devices): units (10 pS, as the last event left it), event_ns (when),
-    pulse_count, event_count, read_count, kinds, flags; solved_* hold the last wire solution and
-    what it was made for, so that a restored chip never solves again.
+    Per device, shape (arrays, devices): units (10 pS, as the last pulse left it), relaxing (moved
+    since the array's last pause), pulse_count, event_count, read_count, kinds, flags. solved_* hold
+    the last wire solution and what it was made for, so that a restored chip never solves again.
     """
 
     parameters: ChipParameters
     seed: int
     buffer: Any
     units: NDArray[np.int32]
-    event_ns: NDArray[np.int64]
     pulse_count: NDArray[np.uint32]
     event_count: NDArray[np.uint32]
     read_count: NDArray[np.uint32]
+    relaxing: NDArray[np.uint8]
     kinds: NDArray[np.uint8]
     flags: NDArray[np.uint8]
     array_ns: NDArray[np.int64]

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sim_chip import AUTO_GAIN, FaultPlan, VirtualChip, dac_code, preset
 
 GOLDEN = """\
-good 6086eeaaa4059e064fca9422aefa3b025fa5a6968543fe79cb52d4704b167e27
-raw 5de08b0bcbd5ab479a2e63ec55df5e75dc18e19d802bc51f33ecbc8721e3e568
+good 578287af5e159cb20ded055c6c18e8b168df71052813d2e127b80e5d6055624d
+raw 521c03431d1b5805b4944d9d2c0ac85a17e856004ecd167c636674a91bce5f4b
 """
 ROWS, COLS = np.divmod(np.arange(4096), 64)
 few = settings(max_examples=15, deadline=None)
