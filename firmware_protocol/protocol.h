@@ -1,0 +1,747 @@
+/* The protocol between host and board, version 1.0, for C11.
+ *
+ * Written by `python -m firmware_protocol.c_header write` from the Python source: change that,
+ * not this. Structures are the bytes of a payload: little-endian, no padding, perhaps unaligned. Text is
+ * UTF-8, padded with NUL, not ended by it. A flexible array member takes what the payload has left.
+ */
+#ifndef CHIP_PROTOCOL_H
+#define CHIP_PROTOCOL_H
+
+#include <stdint.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "these structures are the wire's bytes on a little-endian processor only"
+#endif
+
+#define CHIP_PROTOCOL_MAJOR 1u
+
+#define CHIP_PROTOCOL_MINOR 0u
+
+/* Most payload bytes in a frame; with header and CRC it stays below 655 bytes, where CRC-32C still has
+ * Hamming distance 6.
+ */
+#define CHIP_MAX_PAYLOAD 560u
+
+/* Usual size of one staged or fetched piece. */
+#define CHIP_CHUNK_BYTES 512u
+
+/* Gain index that lets the chip choose per conversion. */
+#define CHIP_AUTO_GAIN 7u
+
+/* Direction of a pulse that lowers conductance. */
+#define CHIP_RESET 0u
+
+/* Direction of a pulse that raises conductance. */
+#define CHIP_SET 1u
+
+#define CHIP_SCHEMA_HASH 0x3720cf5fu
+
+/* Bytes a frame adds to a payload of less than 230 bytes: header, CRC, one of COBS, the delimiter. */
+#define CHIP_OVERHEAD 20u
+
+/* Longest run of non-zero bytes that can be a frame. */
+#define CHIP_MAX_ENCODED 581u
+
+/* What a frame is for. */
+enum chip_kind {
+    /* Host to board. */
+    CHIP_KIND_REQUEST = 1,
+    /* The board's final word on the request of the same session and sequence number. */
+    CHIP_KIND_REPLY = 2,
+    /* The board's link speaking, not the request's handler: out of order, no such session, stale. */
+    CHIP_KIND_NOTICE = 3,
+    /* Answers a request of class SAFE, which stands outside every sequence. */
+    CHIP_KIND_SAFE_REPLY = 4,
+};
+
+/* What repeating a request would do; it decides how a request may be retried. */
+enum chip_op_class {
+    /* No effect on the chip: may be repeated freely. */
+    CHIP_OP_CLASS_PURE = 0,
+    /* Reads devices: repeatable, but each execution is counted (noise draws, energy). */
+    CHIP_OP_CLASS_READ = 1,
+    /* Changes devices or outputs: executed at most once, never re-sent under a new sequence number. */
+    CHIP_OP_CLASS_EFFECT = 2,
+    /* Brings the chip to its safe state: always accepted, bypasses sequence, window and fault. */
+    CHIP_OP_CLASS_SAFE = 3,
+};
+
+/* The status byte of a reply frame; the tens digit names the part that refuses. */
+enum chip_status {
+    CHIP_STATUS_OK = 0,
+    /* 1x, the link: length or CRC wrong. Send the frame again. */
+    CHIP_STATUS_BAD_FRAME = 10,
+    /* A frame before this one is missing. Send from the expected sequence number on. */
+    CHIP_STATUS_OUT_OF_ORDER = 11,
+    /* Older than the reply cache reaches; nothing was executed now. */
+    CHIP_STATUS_STALE = 12,
+    /* The board has no such session (it was reset, or another host said hello). */
+    CHIP_STATUS_NO_SESSION = 13,
+    /* A request before this one was refused while this one was already under way; not executed. */
+    CHIP_STATUS_DISCARDED = 14,
+    /* 2x, the protocol: this firmware has no such request. */
+    CHIP_STATUS_UNKNOWN_OPCODE = 20,
+    /* The payload does not fit the request's layout. */
+    CHIP_STATUS_BAD_MESSAGE = 21,
+    /* Another major version of the protocol. */
+    CHIP_STATUS_VERSION_MISMATCH = 22,
+    /* Other message layouts: reads only, unless forced. */
+    CHIP_STATUS_SCHEMA_MISMATCH = 23,
+    /* 3x, the request: an index, count or code that the chip does not have. */
+    CHIP_STATUS_BAD_ARGUMENT = 30,
+    /* A voltage, gate, width or pulse count above the board's limits. */
+    CHIP_STATUS_OVER_LIMIT = 31,
+    /* The staged bytes are not the ones the request was made for. */
+    CHIP_STATUS_STAGING_INCOMPLETE = 32,
+    /* More bytes than a buffer holds. */
+    CHIP_STATUS_TOO_LARGE = 33,
+    /* 4x, the state: high voltage needs an armed lease. */
+    CHIP_STATUS_NOT_ARMED = 40,
+    /* A job is running. */
+    CHIP_STATUS_BUSY = 41,
+    /* A fault is latched; clear it first. */
+    CHIP_STATUS_FAULT = 42,
+    /* There is no such result or job. */
+    CHIP_STATUS_NO_RESULT = 43,
+    /* The session may only read (layouts differ). */
+    CHIP_STATUS_READ_ONLY = 44,
+    /* Stored limits change only in the commissioning state. */
+    CHIP_STATUS_NOT_COMMISSIONING = 45,
+    /* 5x, the hardware: an ADC did not finish. */
+    CHIP_STATUS_CONVERTER_TIMEOUT = 50,
+    /* A rail is outside its window. */
+    CHIP_STATUS_SUPPLY_OUT_OF_RANGE = 51,
+    /* 6x: the firmware failed. */
+    CHIP_STATUS_INTERNAL = 60,
+};
+
+/* How much of a refused request was carried out. */
+enum chip_executed {
+    CHIP_EXECUTED_NO = 0,
+    CHIP_EXECUTED_YES = 1,
+    CHIP_EXECUTED_PARTIAL = 2,
+};
+
+/* Why the board latched a fault and went to its safe state. */
+enum chip_fault {
+    CHIP_FAULT_NONE = 0,
+    CHIP_FAULT_LEASE_LAPSED = 1,
+    CHIP_FAULT_BAD_FRAME_STORM = 2,
+    CHIP_FAULT_CONVERTER_TIMEOUT = 3,
+    CHIP_FAULT_SUPPLY_OUT_OF_RANGE = 4,
+    CHIP_FAULT_BROWN_OUT = 5,
+    CHIP_FAULT_INTERNAL = 6,
+};
+
+/* Why the board's processor last started. */
+enum chip_reset_cause {
+    CHIP_RESET_CAUSE_POWER_ON = 0,
+    CHIP_RESET_CAUSE_WATCHDOG = 1,
+    CHIP_RESET_CAUSE_BROWN_OUT = 2,
+    CHIP_RESET_CAUSE_COMMAND = 3,
+};
+
+/* How a job stands. */
+enum chip_job_state {
+    CHIP_JOB_STATE_NONE = 0,
+    CHIP_JOB_STATE_RUNNING = 1,
+    /* Ran to its own end. */
+    CHIP_JOB_STATE_DONE = 2,
+    /* Ended early on request, after a whole round. */
+    CHIP_JOB_STATE_STOPPED = 3,
+    /* Ended in mid-round by `Safe` or by a fault. */
+    CHIP_JOB_STATE_ABORTED = 4,
+};
+
+/* How write-and-verify left one device. */
+enum chip_verdict {
+    /* Not selected. */
+    CHIP_VERDICT_SKIPPED = 0,
+    /* Its last read was within tolerance. */
+    CHIP_VERDICT_VERIFIED = 1,
+    /* Below tolerance when the job ended. */
+    CHIP_VERDICT_LOW = 2,
+    /* Above tolerance when the job ended. */
+    CHIP_VERDICT_HIGH = 3,
+    /* Below tolerance at the highest SET voltages, retries spent. */
+    CHIP_VERDICT_GAVE_UP_LOW = 4,
+    /* Above tolerance at the highest RESET voltages, retries spent. */
+    CHIP_VERDICT_GAVE_UP_HIGH = 5,
+};
+
+/* The third byte of a frame's header. */
+enum chip_opcode {
+    CHIP_OPCODE_HELLO = 0x01,
+    CHIP_OPCODE_GET_INFO = 0x02,
+    CHIP_OPCODE_GET_LIMITS = 0x03,
+    CHIP_OPCODE_TIGHTEN_LIMITS = 0x04,
+    CHIP_OPCODE_GET_STATE = 0x05,
+    CHIP_OPCODE_ARM = 0x06,
+    CHIP_OPCODE_CLEAR_FAULT = 0x07,
+    CHIP_OPCODE_SAFE = 0x7f,
+    CHIP_OPCODE_STAGE = 0x10,
+    CHIP_OPCODE_FETCH = 0x11,
+    CHIP_OPCODE_READ_CELLS = 0x20,
+    CHIP_OPCODE_MULTIPLY = 0x21,
+    CHIP_OPCODE_GET_BOOK = 0x22,
+    CHIP_OPCODE_WAIT = 0x23,
+    CHIP_OPCODE_PULSE = 0x30,
+    CHIP_OPCODE_PULSE_MAP = 0x31,
+    CHIP_OPCODE_START_PROGRAM = 0x38,
+    CHIP_OPCODE_GET_JOB = 0x39,
+    CHIP_OPCODE_STOP_JOB = 0x3a,
+    CHIP_OPCODE_OPEN_REPORT = 0x3b,
+    CHIP_OPCODE_GET_PLANTED = 0x70,
+    CHIP_OPCODE_WELCOME = 0x81,
+    CHIP_OPCODE_INFO = 0x82,
+    CHIP_OPCODE_LIMITS = 0x83,
+    CHIP_OPCODE_STATE = 0x85,
+    CHIP_OPCODE_STAGED = 0x90,
+    CHIP_OPCODE_CHUNK = 0x91,
+    CHIP_OPCODE_RESULT = 0xa0,
+    CHIP_OPCODE_BOOK = 0xa2,
+    CHIP_OPCODE_WAITED = 0xa3,
+    CHIP_OPCODE_PULSED = 0xb0,
+    CHIP_OPCODE_STARTED = 0xb8,
+    CHIP_OPCODE_JOB = 0xb9,
+    CHIP_OPCODE_REFUSAL = 0xff,
+};
+
+#pragma pack(push, 1)
+
+/* Before the payload; a CRC-32C follows it. */
+struct chip_frame_header {
+    uint8_t major;
+    /* `Kind`. */
+    uint8_t kind;
+    uint8_t opcode;
+    /* `Status`. */
+    uint8_t status;
+    uint16_t session;
+    uint16_t seq;
+    /* Request: the newest reply its author knew. From the board: the newest request it has accepted. */
+    uint16_t ack;
+    /* Request: most payload bytes wanted in the reply. From the board: bytes it can hold unread. */
+    uint16_t room;
+    uint16_t payload_length;
+};
+_Static_assert(sizeof(struct chip_frame_header) == 14, "layout of chip_frame_header");
+
+/* Hello, 0x01, PURE, answered by chip_welcome.
+ *
+ * Open a session. The frame header carries a random session number of the host's, and the sequence number
+ * after which requests are counted.
+ */
+struct chip_hello {
+    uint8_t protocol_major;
+    uint8_t protocol_minor;
+    uint32_t schema_hash;
+    /* Largest payload that the host wants to see. */
+    uint16_t frame_bytes;
+};
+_Static_assert(sizeof(struct chip_hello) == 8, "layout of chip_hello");
+
+/* GetInfo, 0x02, PURE, answered by chip_info.
+ *
+ * Ask for geometry and converters.
+ *
+ * It has no payload.
+ */
+
+/* GetLimits, 0x03, PURE, answered by chip_limits.
+ *
+ * Ask for the limits in force.
+ *
+ * It has no payload.
+ */
+
+/* TightenLimits, 0x04, PURE, answered by chip_limits.
+ *
+ * Lower limits for this session; a value above the limit in force is refused.
+ */
+struct chip_tighten_limits {
+    uint16_t set_code;
+    uint16_t reset_code;
+    uint16_t gate_code;
+    uint32_t width_ns;
+    uint32_t pulses_per_device;
+    uint32_t pulses_per_second;
+};
+_Static_assert(sizeof(struct chip_tighten_limits) == 18, "layout of chip_tighten_limits");
+
+/* GetState, 0x05, PURE, answered by chip_state.
+ *
+ * Ask what the board is doing.
+ *
+ * It has no payload.
+ */
+
+/* Arm, 0x06, PURE, answered by chip_state.
+ *
+ * Permit pulses while traffic goes on: the lease ends `ttl_ms` after the last request of this session.
+ */
+struct chip_arm {
+    /* 50 to 2000. */
+    uint16_t ttl_ms;
+};
+_Static_assert(sizeof(struct chip_arm) == 2, "layout of chip_arm");
+
+/* ClearFault, 0x07, PURE, answered by chip_state.
+ *
+ * Clear the latched fault, named so that another one is not cleared unseen.
+ */
+struct chip_clear_fault {
+    uint8_t fault;
+};
+_Static_assert(sizeof(struct chip_clear_fault) == 1, "layout of chip_clear_fault");
+
+/* Safe, 0x7f, SAFE, answered by chip_state.
+ *
+ * Zero the outputs in order, end any job, drop the lease. Always accepted.
+ *
+ * It has no payload.
+ */
+
+/* Stage, 0x10, PURE, answered by chip_staged.
+ *
+ * Put bytes into the staging buffer; offset 0 empties it first. Repeating a piece does no harm.
+ */
+struct chip_stage {
+    uint32_t offset;
+    uint8_t data[];
+};
+_Static_assert(sizeof(struct chip_stage) == 4, "layout of chip_stage");
+
+/* Fetch, 0x11, PURE, answered by chip_chunk.
+ *
+ * Ask for a piece of the result buffer.
+ */
+struct chip_fetch {
+    uint32_t offset;
+    uint16_t length;
+};
+_Static_assert(sizeof(struct chip_fetch) == 6, "layout of chip_fetch");
+
+/* ReadCells, 0x20, READ, answered by chip_result.
+ *
+ * Read every device of a rectangle by itself, unselected rows floating.
+ *
+ * Result, row by row: u16 sums of ADC codes over the reads; with automatic gain followed by a u8 gain index
+ * per device (the first read chooses it, the others keep it).
+ */
+struct chip_read_cells {
+    uint8_t array;
+    /* Gain index, or `AUTO_GAIN`. */
+    uint8_t gain;
+    /* Reads summed, 1 to 64. */
+    uint8_t reads;
+    uint8_t row;
+    uint8_t row_count;
+    uint8_t col;
+    uint8_t col_count;
+};
+_Static_assert(sizeof(struct chip_read_cells) == 7, "layout of chip_read_cells");
+
+/* Multiply, 0x21, READ, answered by chip_result.
+ *
+ * Drive rows by the staged vectors and sample columns.
+ *
+ * Staged, vector by vector: one i16 per row, at most 2**input_bits - 1 in magnitude, negative only if
+ * `signed`. The board sends the bits one by one, positive and negative parts apart. Result, vector by
+ * vector: an i32 per chosen column, the sum over bits k and reads of 2**k (positive phase - negative phase)
+ * codes; then, over the whole batch, one u8 per vector and column that is 1 where a conversion was at either
+ * end of the ADC.
+ */
+struct chip_multiply {
+    uint8_t array;
+    /* Gain index; automatic gain is refused here, since sums of codes need one scale. */
+    uint8_t gain;
+    uint8_t reads;
+    uint8_t input_bits;
+    uint8_t signed_;
+    uint8_t col;
+    uint8_t col_count;
+    uint16_t vectors;
+    /* CRC-32C over the staged bytes this product is for. */
+    uint32_t staged_crc;
+};
+_Static_assert(sizeof(struct chip_multiply) == 13, "layout of chip_multiply");
+
+/* GetBook, 0x22, PURE, answered by chip_book.
+ *
+ * Ask for the chip's time and energy.
+ *
+ * It has no payload.
+ */
+
+/* Wait, 0x23, EFFECT, answered by chip_waited.
+ *
+ * Let the chip rest. Hardware waits; the virtual chip moves its clock at once.
+ */
+struct chip_wait {
+    uint32_t duration_ms;
+};
+_Static_assert(sizeof(struct chip_wait) == 4, "layout of chip_wait");
+
+/* Pulse, 0x30, EFFECT, answered by chip_pulsed.
+ *
+ * Give every device of a rectangle the same pulses, one device at a time. Needs the lease.
+ */
+struct chip_pulse {
+    uint8_t array;
+    /* `SET` or `RESET`. */
+    uint8_t direction;
+    uint16_t volt_code;
+    uint16_t gate_code;
+    uint32_t width_ns;
+    /* Pulses per device. */
+    uint16_t count;
+    uint8_t row;
+    uint8_t row_count;
+    uint8_t col;
+    uint8_t col_count;
+};
+_Static_assert(sizeof(struct chip_pulse) == 16, "layout of chip_pulse");
+
+/* PulseMap, 0x31, EFFECT, answered by chip_pulsed.
+ *
+ * Give each device its own pulse. Needs the lease.
+ *
+ * Staged: a u16 voltage code per device, row by row, then a u16 gate code per device; a device with code 0
+ * in either is skipped.
+ */
+struct chip_pulse_map {
+    uint8_t array;
+    uint8_t direction;
+    uint32_t width_ns;
+    uint32_t staged_crc;
+};
+_Static_assert(sizeof(struct chip_pulse_map) == 10, "layout of chip_pulse_map");
+
+/* StartProgram, 0x38, EFFECT, answered by chip_started.
+ *
+ * Write-and-verify a whole array inside the board, on integers alone. Needs the lease.
+ *
+ * Staged: one bit per device, row by row, least significant bit first, that selects the devices to program;
+ * then a u16 target per device, row by row: the sum of ADC codes over `reads` reads that the device should
+ * show. Each round reads every selected device that is not done. One within `tolerance_in` of its target is
+ * done; one below gets a SET pulse, one above a RESET pulse. A device keeps its own voltages: the first
+ * pulse is at the ramp's start, each further one in the same direction a step higher; past the top the gate
+ * goes up one step and the voltage starts again; past the last gate the highest voltages are kept and
+ * retries counted. All ramps of a device restart when it changes direction. At the end every device within
+ * `tolerance_out` counts as verified.
+ *
+ * Report, see `OpenReport`.
+ */
+struct chip_start_program {
+    /* Chosen by the host, not 0; a job of the same id is never started twice. */
+    uint32_t job_id;
+    uint8_t array;
+    uint8_t gain;
+    uint8_t reads;
+    uint8_t max_retries;
+    uint16_t max_rounds;
+    /* Sum of codes. */
+    uint16_t tolerance_in;
+    uint16_t tolerance_out;
+    uint16_t set_volt_first;
+    uint16_t set_volt_last;
+    uint16_t set_volt_step;
+    uint16_t set_gate_first;
+    uint16_t set_gate_last;
+    uint16_t set_gate_step;
+    uint32_t set_width_ns;
+    uint16_t reset_volt_first;
+    uint16_t reset_volt_last;
+    uint16_t reset_volt_step;
+    uint16_t reset_gate_first;
+    uint16_t reset_gate_last;
+    uint16_t reset_gate_step;
+    uint32_t reset_width_ns;
+    uint32_t staged_crc;
+};
+_Static_assert(sizeof(struct chip_start_program) == 50, "layout of chip_start_program");
+
+/* GetJob, 0x39, PURE, answered by chip_job.
+ *
+ * Ask how far a job is.
+ */
+struct chip_get_job {
+    uint32_t job_id;
+};
+_Static_assert(sizeof(struct chip_get_job) == 4, "layout of chip_get_job");
+
+/* StopJob, 0x3a, PURE, answered by chip_job.
+ *
+ * End a job after its current round; its report stays.
+ */
+struct chip_stop_job {
+    uint32_t job_id;
+};
+_Static_assert(sizeof(struct chip_stop_job) == 4, "layout of chip_stop_job");
+
+/* OpenReport, 0x3b, PURE, answered by chip_result.
+ *
+ * Put a finished job's report into the result buffer.
+ *
+ * Write-and-verify, each block over all devices row by row: u16 final sum of codes; u16 SET pulses; u16
+ * RESET pulses; u16 last voltage code; u16 last gate code; u8 `Verdict`.
+ */
+struct chip_open_report {
+    uint32_t job_id;
+};
+_Static_assert(sizeof(struct chip_open_report) == 4, "layout of chip_open_report");
+
+/* GetPlanted, 0x70, PURE, answered by chip_result.
+ *
+ * Ask a virtual chip which devices it was made stuck; hardware answers `UNKNOWN_OPCODE`.
+ *
+ * For judging a fault scan after the fact. Result: one u8 per device: 0 healthy, 1 stuck on, 2 stuck off, 3
+ * stuck at a value; then an i32 per device: its conductance in 10 pS now.
+ */
+struct chip_get_planted {
+    uint8_t array;
+};
+_Static_assert(sizeof(struct chip_get_planted) == 1, "layout of chip_get_planted");
+
+/* Welcome, 0x81.
+ *
+ * Who the board is and what it can hold. Opens a session.
+ */
+struct chip_welcome {
+    uint8_t protocol_major;
+    uint8_t protocol_minor;
+    uint32_t schema_hash;
+    /* Random at every start of the board's processor: another value means that its memory was lost. */
+    uint32_t boot_id;
+    /* `ResetCause` of the last start. */
+    uint8_t reset_cause;
+    /* Requests that may be under way at once. */
+    uint8_t window;
+    /* Largest payload this session uses. */
+    uint16_t frame_bytes;
+    uint32_t staging_bytes;
+    uint32_t result_bytes;
+    /* CRC-32C over stored limits and configuration. */
+    uint32_t config_crc;
+    /* 1 while stored limits may be changed (a jumper on hardware). */
+    uint8_t commissioning;
+    /* Version and source revision. */
+    char firmware[32];
+    char board[16];
+    /* Of the chip. */
+    char serial[16];
+};
+_Static_assert(sizeof(struct chip_welcome) == 91, "layout of chip_welcome");
+
+/* Info, 0x82.
+ *
+ * Geometry and nominal converters of the chip.
+ */
+struct chip_info {
+    uint8_t arrays;
+    uint16_t rows;
+    uint16_t cols;
+    /* Bits of one row driver; inputs of more bits are sent bit by bit by the board. */
+    uint8_t input_bits;
+    uint8_t dac_bits;
+    int32_t dac_min_uv;
+    int32_t dac_max_uv;
+    uint8_t adc_bits;
+    int32_t adc_min_uv;
+    int32_t adc_max_uv;
+    /* Nominal ADC code of zero current. */
+    uint16_t zero_codes;
+    /* Read voltage across a device. */
+    uint32_t read_uv;
+    /* Grid of the pulse timer. */
+    uint32_t tick_ns;
+    /* Transimpedance by gain index; 0 where there is none. */
+    uint32_t gain_ohms[8];
+};
+_Static_assert(sizeof(struct chip_info) == 66, "layout of chip_info");
+
+/* Limits, 0x83.
+ *
+ * What no pulse may exceed; kept in the board and checked before every pulse.
+ */
+struct chip_limits {
+    /* Highest DAC code of a SET voltage. */
+    uint16_t set_code;
+    /* Highest DAC code of a RESET voltage. */
+    uint16_t reset_code;
+    /* Highest DAC code of a gate voltage. */
+    uint16_t gate_code;
+    uint32_t width_ns;
+    /* In one request or job. */
+    uint32_t pulses_per_device;
+    /* Averaged over one second; 0 for no bound. */
+    uint32_t pulses_per_second;
+};
+_Static_assert(sizeof(struct chip_limits) == 18, "layout of chip_limits");
+
+/* State, 0x85.
+ *
+ * What the board is doing.
+ */
+struct chip_state {
+    uint8_t armed;
+    /* Left of the lease that permits high voltage. */
+    uint16_t lease_ms;
+    /* `Fault`, latched until cleared. */
+    uint8_t fault;
+    /* Of the last job; 0 if none since the board started. */
+    uint32_t job_id;
+    uint8_t job_state;
+    /* Pulses since the chip was made. */
+    uint64_t total_pulses;
+    uint64_t uptime_ms;
+    /* Frames dropped for length or CRC since the board started. */
+    uint32_t bad_frames;
+};
+_Static_assert(sizeof(struct chip_state) == 29, "layout of chip_state");
+
+/* Staged, 0x90.
+ *
+ * How many bytes of the staging buffer are filled without a hole.
+ */
+struct chip_staged {
+    uint32_t filled;
+};
+_Static_assert(sizeof(struct chip_staged) == 4, "layout of chip_staged");
+
+/* Chunk, 0x91.
+ *
+ * A piece of the result buffer.
+ */
+struct chip_chunk {
+    uint32_t offset;
+    uint8_t data[];
+};
+_Static_assert(sizeof(struct chip_chunk) == 4, "layout of chip_chunk");
+
+/* Result, 0xa0.
+ *
+ * Numbers are in the result buffer; the first of them are here.
+ */
+struct chip_result {
+    /* Bytes in the result buffer. */
+    uint32_t total;
+    /* CRC-32C over all of them. */
+    uint32_t crc;
+    /* The first bytes, as many as the frame holds. */
+    uint8_t head[];
+};
+_Static_assert(sizeof(struct chip_result) == 8, "layout of chip_result");
+
+/* Book, 0xa2.
+ *
+ * The chip's time and energy since it was powered, by cause.
+ */
+struct chip_book {
+    /* The chip's own clock; on a virtual chip it runs by simulated time. */
+    uint64_t clock_ns;
+    /* Row drivers, array, TIA, ADC, SET pulses, RESET pulses, board, spare. */
+    uint64_t energy_fj[8];
+    /* Single-device reads. */
+    uint64_t reads;
+    /* Analog vector products (one per bit and sign). */
+    uint64_t products;
+    uint64_t set_pulses;
+    uint64_t reset_pulses;
+};
+_Static_assert(sizeof(struct chip_book) == 104, "layout of chip_book");
+
+/* Waited, 0xa3.
+ *
+ * The wait is over.
+ */
+struct chip_waited {
+    uint64_t clock_ns;
+};
+_Static_assert(sizeof(struct chip_waited) == 8, "layout of chip_waited");
+
+/* Pulsed, 0xb0.
+ *
+ * Pulses are done.
+ */
+struct chip_pulsed {
+    /* Given by this request. */
+    uint32_t pulses;
+    /* Since the chip was made. */
+    uint64_t total_pulses;
+};
+_Static_assert(sizeof(struct chip_pulsed) == 12, "layout of chip_pulsed");
+
+/* Started, 0xb8.
+ *
+ * The job runs.
+ */
+struct chip_started {
+    uint32_t job_id;
+};
+_Static_assert(sizeof(struct chip_started) == 4, "layout of chip_started");
+
+/* Job, 0xb9.
+ *
+ * How far a job is.
+ */
+struct chip_job {
+    uint32_t job_id;
+    /* `JobState`. */
+    uint8_t state;
+    /* `Fault` that ended it, if one did. */
+    uint8_t fault;
+    uint16_t round;
+    /* Selected. */
+    uint32_t devices;
+    /* Within tolerance at their last read. */
+    uint32_t verified;
+    uint32_t gave_up;
+    uint32_t pulses;
+    /* Conversions. */
+    uint32_t reads;
+};
+_Static_assert(sizeof(struct chip_job) == 28, "layout of chip_job");
+
+/* Refusal, 0xff.
+ *
+ * Sent instead of a reply when the frame's status is not OK.
+ */
+struct chip_refusal {
+    /* `Executed`: no, yes or partial. */
+    uint8_t executed;
+    /* Elements completed before the refusal, where executed is partial. */
+    uint32_t done;
+    /* For people; never parsed. */
+    char reason[64];
+};
+_Static_assert(sizeof(struct chip_refusal) == 69, "layout of chip_refusal");
+
+#pragma pack(pop)
+
+/* Every request, for tables: X(NAME, name, class, bytes before the tail, 1 if it has a tail, REPLY). */
+#define CHIP_REQUESTS(X) \
+    X(HELLO, hello, PURE, 8, 0, WELCOME) \
+    X(GET_INFO, get_info, PURE, 0, 0, INFO) \
+    X(GET_LIMITS, get_limits, PURE, 0, 0, LIMITS) \
+    X(TIGHTEN_LIMITS, tighten_limits, PURE, 18, 0, LIMITS) \
+    X(GET_STATE, get_state, PURE, 0, 0, STATE) \
+    X(ARM, arm, PURE, 2, 0, STATE) \
+    X(CLEAR_FAULT, clear_fault, PURE, 1, 0, STATE) \
+    X(SAFE, safe, SAFE, 0, 0, STATE) \
+    X(STAGE, stage, PURE, 4, 1, STAGED) \
+    X(FETCH, fetch, PURE, 6, 0, CHUNK) \
+    X(READ_CELLS, read_cells, READ, 7, 0, RESULT) \
+    X(MULTIPLY, multiply, READ, 13, 0, RESULT) \
+    X(GET_BOOK, get_book, PURE, 0, 0, BOOK) \
+    X(WAIT, wait, EFFECT, 4, 0, WAITED) \
+    X(PULSE, pulse, EFFECT, 16, 0, PULSED) \
+    X(PULSE_MAP, pulse_map, EFFECT, 10, 0, PULSED) \
+    X(START_PROGRAM, start_program, EFFECT, 50, 0, STARTED) \
+    X(GET_JOB, get_job, PURE, 4, 0, JOB) \
+    X(STOP_JOB, stop_job, PURE, 4, 0, JOB) \
+    X(OPEN_REPORT, open_report, PURE, 4, 0, RESULT) \
+    X(GET_PLANTED, get_planted, PURE, 1, 0, RESULT)
+
+#endif
