@@ -12,6 +12,7 @@ from crc32c import crc32c
 from chipctl.errors import DeviceError, LinkError, LinkTimeout, OutcomeUnknown, ProtocolError
 from chipctl.transport import Transport
 from firmware_protocol.host_session import HostSession, Outcome, Ticket
+from firmware_protocol.host_session import State as SessionState
 from firmware_protocol.messages import (
     CHUNK_BYTES,
     MAX_PAYLOAD,
@@ -33,6 +34,7 @@ from firmware_protocol.status import Executed, Status
 from firmware_protocol.wire import Message, OpClass, Request, WireError
 
 _IDLE_S = 0.1
+_ECHOES = 3
 _OFFSET_BYTES = 4
 ReplyT = TypeVar("ReplyT", bound=Message)
 
@@ -64,8 +66,12 @@ class Link:
     begins a new session.
     """
 
-    def __init__(self, transport: Transport, *, force: bool = False) -> None:
+    def __init__(
+        self, transport: Transport, *, force: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`force` permits effects although message layouts differ; `clock` tells the time in seconds."""
         self.transport = transport
+        self._clock = clock
         self._session = HostSession()
         self._welcome: Welcome | None = None
         self._force = force
@@ -98,12 +104,10 @@ class Link:
         bytes_before = self._bytes_in
         self._welcome = None
         ticket = self._session.hello(hello, number, first=secrets.randbits(16))
-        self._until(lambda: ticket.outcome is not Outcome.OPEN or self._session.foreign_major is not None)
+        self._until(lambda: ticket.outcome is not Outcome.OPEN or self._is_no_board)
         if self._session.foreign_major is not None:
             raise self._misfit(f"{self._session.foreign_major}")
         if ticket.outcome is not Outcome.ANSWERED:
-            if not self._session.timed_out:
-                raise LinkError(f"{self.transport.name}: {self._session.closed_because}")
             raise LinkError(self._no_welcome(self._bytes_in > bytes_before))
         if ticket.status == Status.VERSION_MISMATCH:
             raise self._misfit("another version")
@@ -116,6 +120,11 @@ class Link:
         self._log.debug("session opened", board=welcome.board, boot=f"{welcome.boot_id:08x}")
         return welcome
 
+    @property
+    def _is_no_board(self) -> bool:
+        """Whether what answers a hello can never become a session: another major, or our own echo."""
+        return self._session.foreign_major is not None or self._session.echoes >= _ECHOES
+
     def _misfit(self, theirs: str) -> ProtocolError:
         ours = f"{PROTOCOL_MAJOR}.{PROTOCOL_MINOR}"
         return ProtocolError(
@@ -125,6 +134,8 @@ class Link:
 
     def _no_welcome(self, answered: bool) -> str:
         name = self.transport.name
+        if self._session.state is SessionState.CLOSED and not self._session.timed_out:
+            return f"{name}: {self._session.closed_because}"
         if self._session.echoes:
             return f"{name} sends back what it is sent: a loop or a terminal, not a board; check the port"
         if answered:
@@ -294,13 +305,13 @@ class Link:
         """Move bytes and time until `done`; what is not sent by an interruption is never sent."""
         try:
             while not done():
-                out = self._session.transmit(time.monotonic())
+                out = self._session.transmit(self._clock())
                 if out:
                     self._bytes_out += len(out)
                     self.transport.write(out)
                 arrived = self.transport.read(self._patience())
                 self._bytes_in += len(arrived)
-                self._session.receive(arrived, time.monotonic())
+                self._session.receive(arrived, self._clock())
         except LinkError as error:
             self._session.close(str(error).removeprefix(f"{self.transport.name}: "))
             self._session.give_up_safe()
@@ -313,15 +324,15 @@ class Link:
 
     def _patience(self) -> float:
         deadline = self._session.next_deadline
-        return _IDLE_S if deadline is None else max(0.0, deadline - time.monotonic())
+        return _IDLE_S if deadline is None else max(0.0, deadline - self._clock())
 
     def _raise_if_unknown(self, tickets: Sequence[Ticket]) -> None:
         for completed, ticket in enumerate(tickets):
             if ticket.outcome is Outcome.UNKNOWN:
                 asked, because = type(ticket.request).__name__, self._session.closed_because
                 raise OutcomeUnknown(
-                    f"{self.transport.name}: {asked} was sent and not answered, so it happened once or not at "
-                    f"all: {because}; read the devices concerned before going on",
+                    f"{self.transport.name}: {asked} was sent but not answered: it happened once or not at "
+                    f"all; {because}; read the devices concerned before going on",
                     completed,
                 )
 
