@@ -136,9 +136,9 @@ class VirtualMcu:
         self._watch_lease(now)
         if self._operation is not None:
             self._continue_operation(self._operation)
-            self._serve(b"", now)
         elif self._jobs.running:
             self._continue_job()
+        self._serve(b"", now)
         if self._operation is not None or self._jobs.running:
             return 0.0
         return self._lease.left(now)
@@ -205,16 +205,15 @@ class VirtualMcu:
     # Safety
 
     def _watch_lease(self, now: float) -> None:
-        if self._lease.left(now) == 0.0:
-            pulsing = self._jobs.running or self._pulses_pending
-            self._make_safe(Fault.LEASE_LAPSED if pulsing else Fault.NONE)
-
-    @property
-    def _pulses_pending(self) -> bool:
-        return self._operation is not None and self._operation.opclass is OpClass.EFFECT
+        if self._lease.left(now) != 0.0:
+            return
+        if self._jobs.running or (self._operation and self._operation.opclass is OpClass.EFFECT):
+            self._make_safe(Fault.LEASE_LAPSED)
+        else:
+            self._lease.drop()
 
     def _make_safe(self, fault: Fault) -> None:
-        """Zero the outputs, end what pulses, drop the lease; latch `fault` if there is one."""
+        """Zero the outputs, end what uses them, drop the lease; latch `fault` if there is one."""
         for rail in (Rail.VP_PAD, Rail.TVDD):
             self.chip.set_rail(rail, GROUND_CODE)
         self.chip.power_down()
@@ -230,10 +229,11 @@ class VirtualMcu:
 
     def _end_operation(self, fault: Fault) -> None:
         operation = self._operation
-        if operation is None or not self._pulses_pending:
+        if operation is None:
             return
         self._forget_operation()
-        executed = Executed.PARTIAL if operation.done else Executed.NO
+        partial = operation.done and operation.opclass is OpClass.EFFECT
+        executed = Executed.PARTIAL if partial else Executed.NO
         status = Status.FAULT if fault is not Fault.NONE else Status.NOT_ARMED
         reason = f"ended by {fault.name}" if fault is not Fault.NONE else "ended by a request for safety"
         self._refuse(operation.inbound, Refused(status, reason, executed=executed, done=operation.done))

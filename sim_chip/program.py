@@ -13,7 +13,7 @@ from sim_chip.chip import VirtualChip
 from sim_chip.guard import PulseRules, Refused, check_range
 from sim_chip.parameters import ChipParameters
 from sim_chip.pulses import PulseBatch
-from sim_chip.readout import CODE_MASK, check_gain
+from sim_chip.readout import CODE_MASK, READS_PER_SLICE, check_gain
 
 Codes = NDArray[np.uint16]
 Indices = NDArray[np.intp]
@@ -120,15 +120,15 @@ class Program:
         self._gate_codes = np.zeros(devices, np.uint16)
 
     def rounds(self, chip: VirtualChip, give: Callable[[PulseBatch], None]) -> Generator[None]:
-        """Run the job, pausing after each round; when the generator ends, the job has."""
+        """Run the job in slices; when the generator ends, the job has."""
         active = np.flatnonzero(self._selected)
         while True:
-            active = self._verify(active, chip)
+            yield from self._read(active, chip)
+            active = active[np.abs(self._errors()[active]) > self.plan.tolerance_in]
             if not active.size or self.stop_wanted or self._round == self.plan.max_rounds:
                 break
             self._round += 1
             active = np.sort(np.concatenate([self._drive(active, d, give) for d in (SET, RESET)]))
-            yield
         self.state = JobState.STOPPED if self.stop_wanted and active.size else JobState.DONE
 
     def abort(self, fault: Fault) -> None:
@@ -136,16 +136,16 @@ class Program:
         self.state = JobState.ABORTED
         self.fault = fault
 
-    def _verify(self, active: Indices, chip: VirtualChip) -> Indices:
-        """Read the active devices; those not done remain."""
-        if not active.size:
-            return active
-        chip.set_gain(self.plan.array, self.plan.gain)
-        words = chip.read_cells(self.plan.array, *np.divmod(active, self._cols), self.plan.reads)
-        self._sums[active] = (words.astype(np.int64) & CODE_MASK).sum(axis=1)
-        self._was_read[active] = True
-        self._conversions += active.size * self.plan.reads
-        return active[np.abs(self._errors()[active]) > self.plan.tolerance_in]
+    def _read(self, active: Indices, chip: VirtualChip) -> Generator[None]:
+        reads = self.plan.reads
+        block = READS_PER_SLICE // reads
+        for part in np.split(active, range(block, active.size, block)):
+            chip.set_gain(self.plan.array, self.plan.gain)
+            words = chip.read_cells(self.plan.array, *np.divmod(part, self._cols), reads)
+            self._sums[part] = (words.astype(np.int64) & CODE_MASK).sum(axis=1)
+            self._was_read[part] = True
+            self._conversions += part.size * reads
+            yield
 
     def _drive(self, active: Indices, direction: int, give: Callable[[PulseBatch], None]) -> Indices:
         """Pulse the active devices that must go in this direction; those that gave up drop out."""

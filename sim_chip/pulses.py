@@ -12,7 +12,8 @@ from sim_chip.guard import PulseRules, check_range, check_span
 from sim_chip.readout import rectangle
 
 _PULSES_PER_SLICE = 1 << 16
-"""Pulses between two looks at the line and the lease."""
+_ROUNDS_PER_SLICE = 32
+"""Most pulses, and most times around all devices, between two looks at the line and the lease."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Pulser:
 
     def give_in_slices(self, batch: PulseBatch, count: int) -> Generator[int, None, int]:
         """Give every device one pulse, then the next, `count` times around; yields the pulses so far."""
-        around = max(1, _PULSES_PER_SLICE // max(1, batch.rows.size))
+        around = max(1, min(_ROUNDS_PER_SLICE, _PULSES_PER_SLICE // max(1, batch.rows.size)))
         for first in range(0, count, around):
             self.give(batch, min(around, count - first))
             yield min(first + around, count) * batch.rows.size

@@ -22,7 +22,7 @@ MAX_INPUT_BITS = 15
 _BLOCK = 512
 """Analog products between two looks at the line."""
 
-_CELL_READS = 1 << 16
+READS_PER_SLICE = 1 << 15
 """Single-device reads between two looks at the line."""
 
 
@@ -39,7 +39,7 @@ def read_cells(chip: VirtualChip, request: ReadCells) -> Generator[int, None, by
     rows, cols = rectangle(request.row, request.row_count, request.col, request.col_count)
     sums = np.zeros(rows.size, np.int64)
     gains = np.zeros(rows.size, np.uint8)
-    block = max(1, _CELL_READS // request.reads)
+    block = max(1, READS_PER_SLICE // request.reads)
     for first in range(0, rows.size, block):
         part = slice(first, first + block)
         sums[part], gains[part] = _sums(chip, request, rows[part], cols[part])

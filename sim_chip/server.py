@@ -22,30 +22,39 @@ _MOST_UNREAD = 1 << 20
 class Endpoint:
     """A virtual chip in this process: what a serial port would be, without the port.
 
-    The chip works while its caller reads: `read` does the microcontroller's work until there are bytes.
+    The microcontroller works while its caller reads; for what a board would have done while the caller
+    was away, it takes as long again at the next call.
     """
 
     def __init__(self, address: str) -> None:
         self.name = address
         self._board = Board(Setup.from_address(address))
+        self._left_s = time.monotonic()
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the microcontroller."""
+        self._catch_up()
         self._board.mcu.receive(data)
+        self._left_s = time.monotonic()
 
     def read(self, timeout_s: float) -> bytes:
         """The bytes there are; empty when none came within `timeout_s`."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            data = self._board.mcu.transmit()
-            if data:
-                return data
+        self._catch_up()
+        deadline_s = time.monotonic() + timeout_s
+        data = self._board.mcu.transmit()
+        while not data and (left_s := deadline_s - time.monotonic()) > 0:
             due_s = self._board.mcu.work()
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                return self._board.mcu.transmit()
             if due_s != 0.0:
                 time.sleep(left_s if due_s is None else min(due_s, left_s))
+            data = self._board.mcu.transmit()
+        self._left_s = time.monotonic()
+        return data
+
+    def _catch_up(self) -> None:
+        now_s = time.monotonic()
+        end_s = now_s + (now_s - self._left_s)
+        while time.monotonic() < end_s and self._board.mcu.work() == 0.0:
+            pass
 
     def close(self) -> None:
         """Bring the chip to its safe state."""

@@ -70,6 +70,16 @@ def test_a_lease_that_lapses_in_a_job_ends_it_and_latches_a_fault(host):
     assert host.mcu.chip.book.set_pulses == pulses
 
 
+def test_a_lease_that_lapses_idle_just_ends(host):
+    host.arm(100)
+    ticket = host.send(m.ReadCells(0, 2, 64, 0, 64, 0, 64))
+    host.mcu.work()
+    host.clock.now += 0.2
+    host.settle(ticket)
+    state = host.ask(m.GetState())
+    assert (ticket.status, state.armed, state.fault) == (Status.OK, 0, Fault.NONE)
+
+
 def test_a_lapse_is_noticed_even_if_the_first_thing_after_it_is_traffic(host):
     start_endless_job(host, ttl_ms=100)
     host.clock.now += 0.101
@@ -111,6 +121,25 @@ def test_safe_ends_a_long_pulse_and_tells_how_far_it_came(host):
     refusal = m.Refusal.unpack(ticket.payload)
     assert (ticket.status, refusal.executed) == (Status.NOT_ARMED, Executed.PARTIAL)
     assert refusal.done == host.mcu.chip.book.set_pulses == 2 * 16 * 4096
+
+
+def test_safe_ends_a_read_rather_than_let_it_go_on_without_voltages(host):
+    ticket = host.send(m.ReadCells(0, 2, 64, 0, 64, 0, 64))
+    host.mcu.work()
+    host.ask(m.Safe())
+    assert ticket.status == Status.NOT_ARMED
+    assert outputs(host) == [GROUND] * 3
+
+
+def test_what_waits_behind_a_pulse_is_served_when_that_is_ended(host):
+    host.arm(50)
+    host.send(replace(PULSE, count=10_000, row_count=64, col_count=64))
+    waiting = host.send(m.GetState())
+    host.clock.now += 0.06
+    host.mcu.work()
+    host.session.receive(host.mcu.transmit(), host.clock())
+    assert waiting.outcome is Outcome.ANSWERED
+    assert waiting.status == Status.DISCARDED
 
 
 def test_a_long_pulse_without_traffic_ends_with_the_lease(host):

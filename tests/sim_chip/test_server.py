@@ -266,6 +266,17 @@ def test_a_chip_in_this_process_needs_no_port():
     line.close()
 
 
+def test_a_job_goes_on_while_its_caller_sleeps():
+    line = connect("sim://?preset=ideal")
+    host = LineHost(line.write, line.read)
+    host.ask(m.Arm(2000))
+    host.session.submit(m.Pulse(0, m.SET, 36044, 38500, 1000, 64, 0, 64, 0, 64))
+    line.write(host.session.transmit(time.monotonic()))
+    time.sleep(0.5)
+    assert line.read(0.0)
+    line.close()
+
+
 def test_reading_from_an_idle_chip_waits_the_time_it_was_given():
     line = connect("sim://")
     start = time.monotonic()
