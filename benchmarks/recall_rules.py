@@ -23,12 +23,12 @@ from chipctl.memory.learning import (
     Paper,
     Robust,
     Rule,
+    activate,
     flip,
     pseudo_inverse,
     settle,
     train,
 )
-from chipctl.memory.learning.layers import activate
 
 Floats = npt.NDArray[np.floating]
 Patterns = npt.NDArray[np.int8]

@@ -7,7 +7,7 @@ leading axes: independent memories trained or recalled in one go.
 
 from chipctl.memory.learning.boxes import Box
 from chipctl.memory.learning.classical import hebbian, pseudo_inverse, storkey
-from chipctl.memory.learning.layers import Hidden, Layer, forward
+from chipctl.memory.learning.layers import Hidden, Layer, activate, forward
 from chipctl.memory.learning.paper import Paper
 from chipctl.memory.learning.recall import Recall, flip, recall, settle
 from chipctl.memory.learning.robust import Robust
@@ -23,6 +23,7 @@ __all__ = [
     "Robust",
     "Rule",
     "TrainedMemory",
+    "activate",
     "flip",
     "forward",
     "hebbian",
