@@ -442,7 +442,7 @@ class VirtualChip:
     ) -> None:
         """One cache-sized block of products, all with the same map; writes words (n, 64)."""
         kept, costs = self._state, self.parameters.energy
-        bits = np.not_equal(row_bits, 0).astype(np.float64)
+        bits = row_bits.astype(np.bool_).astype(np.float64)
         alive = self._peripheries[array].live_rows
         if alive is not None:
             bits *= alive

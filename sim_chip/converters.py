@@ -226,7 +226,8 @@ class Readout:
         """Convert positions (..., columns) to codes; `position` is overwritten."""
         position *= _STEPS
         np.rint(position, out=position)
-        np.clip(position, 0, self._tables.shape[1] - 1, out=position)
+        np.maximum(position, 0.0, out=position)
+        np.minimum(position, self._tables.shape[1] - 1.0, out=position)
         index = position.astype(np.intp)
         index += self._base if places is None else self._base[places]
         return self._tables.take(index)

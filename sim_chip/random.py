@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 LANES = 4  # normals in one hash
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
+_GOLDEN_WORD = np.uint64(_GOLDEN)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _SHIFTS = tuple(np.uint64(n) for n in (30, 27, 31))
@@ -66,7 +67,7 @@ def stream(seed: int, purpose: Purpose, array: int = 0) -> int:
 def words(key: int, counters: NDArray[np.integer] | Words) -> Words:
     """Hash counters (any shape) of a stream to 64-bit words (splitmix64)."""
     word = counters.astype(np.uint64)
-    word *= np.uint64(_GOLDEN)
+    word *= _GOLDEN_WORD
     word += np.uint64(key)
     shifted = word >> _SHIFTS[0]
     word ^= shifted
