@@ -22,7 +22,7 @@ Examples:
   sim-chip serve --pty /tmp/chip                        a chip with few faults, at /tmp/chip
   sim-chip serve --pty /tmp/chip --seed 7               another specimen of the same kind
   sim-chip serve --tcp localhost:7000 --preset poor     a faulty one, at socket://localhost:7000
-  sim-chip serve --pty /tmp/chip --state chip.state     one that remembers when it is stopped
+  sim-chip serve --pty /tmp/chip --state chip.state     one that is the same again next time
 """
 
 
@@ -32,10 +32,10 @@ def serve(
     tcp: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Listen here; port 0: any.")] = None,
     preset: Annotated[str, typer.Option(metavar="NAME", help="Kind of chip; see `presets`.")] = "good",
     seed: Annotated[int, typer.Option(min=0, help="Which specimen of that kind.")] = 0,
-    state: Annotated[Path | None, typer.Option(metavar="FILE", help="Load from, save to.")] = None,
+    state: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the chip in this file.")] = None,
     commission: Annotated[bool, typer.Option("--commission", help="Let stored limits change.")] = False,
 ) -> None:
-    """Serve one virtual chip until SIGTERM or Ctrl-C; its outputs are then zeroed and its state saved."""
+    """Serve a virtual chip until SIGTERM or Ctrl-C, which leave its outputs at 0 V."""
     if (pty is None) == (tcp is None):
         raise ValueError("say where to serve: either --pty PATH or --tcp HOST:PORT")
     board = Board(Setup(preset, seed, state, commission))

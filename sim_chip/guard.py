@@ -1,11 +1,12 @@
 """What stands between a request and the devices: refusals, limits and the lease."""
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
-from typing import Final
+from dataclasses import astuple, dataclass, field
+from typing import Any, Final
 
 from firmware_protocol.messages import RESET, SET, Limits, TightenLimits
-from firmware_protocol.status import Executed, Status
+from firmware_protocol.status import Executed, Fault, Status
+from firmware_protocol.wire import OpClass, Request
 from sim_chip.converters import dac_code
 from sim_chip.parameters import TimingParameters
 
@@ -87,6 +88,32 @@ class Lease:
     def left(self, now: float) -> float | None:
         """Seconds until it lapses (0 when it has); None without a lease."""
         return None if self._deadline is None else max(0.0, self._deadline - now)
+
+
+@dataclass
+class Permits:
+    """What the board's state permits: the lease, the latched fault, a session that may only read."""
+
+    lease: Lease = field(default_factory=Lease)
+    fault: Fault = Fault.NONE
+    read_only: bool = False
+
+    def check(self, request: Request[Any]) -> None:
+        """Refuse an effect of a read-only session or under a fault."""
+        if request.CLASS is OpClass.EFFECT:
+            if self.read_only:
+                raise Refused(Status.READ_ONLY, "message layouts differ: this session may only read")
+            self.check_fault()
+
+    def check_fault(self) -> None:
+        """Refuse while a fault is latched."""
+        if self.fault is not Fault.NONE:
+            raise Refused(Status.FAULT, f"{self.fault.name} is latched; clear it first")
+
+    def check_lease(self) -> None:
+        """Refuse without a lease of this session."""
+        if not self.lease.armed:
+            raise Refused(Status.NOT_ARMED, "pulses need an armed lease")
 
 
 @dataclass

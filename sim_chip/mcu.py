@@ -3,51 +3,23 @@
 import logging
 import secrets
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from crc32c import crc32c
 
 from firmware_protocol import messages as m
 from firmware_protocol.device_session import DeviceSession, Inbound
-from firmware_protocol.jobs import JobState
 from firmware_protocol.status import Executed, Fault, ResetCause, Status
-from firmware_protocol.wire import Message, OpClass, Request, WireError
-from sim_chip.buffers import ResultBuffer, Staging
+from firmware_protocol.wire import Message, OpClass, WireError
 from sim_chip.chip import VirtualChip
-from sim_chip.converters import Rail
-from sim_chip.guard import (
-    GROUND_CODE,
-    MAX_TTL_MS,
-    MIN_TTL_MS,
-    NEW_BOARD,
-    BadFrameWatch,
-    Lease,
-    PulseRules,
-    Refused,
-    check_range,
-    tightened,
-)
-from sim_chip.jobs import Jobs
-from sim_chip.program import Program, check_plan, staged_bytes
-from sim_chip.pulses import PulseBatch, Pulser, mapped_pulses, same_pulse
-from sim_chip.readout import check_multiply, check_read, multiply, read_cells, vectors
+from sim_chip.firmware import Firmware, Handlers, Reply, Steps
+from sim_chip.guard import MAX_TTL_MS, MIN_TTL_MS, NEW_BOARD, BadFrameWatch, Permits, Refused, check_range
 
 _log = logging.getLogger(__name__)
 
-STAGING_BYTES: Final = 128 * 1024
-RESULT_BYTES: Final = 320 * 1024
 BAD_FRAMES_PER_SECOND: Final = 200
-REPORTS_KEPT: Final = 16
-
-_DAC_BITS: Final = 16
-_DAC_SPAN_UV: Final = (-10_000_000, 10_000_000)
-_READ_UV: Final = 200_000
-
-Reply = Message
-Steps = Generator[int, None, Message]
-"""A request that takes long: yields the elements done so far, returns its reply."""
 
 
 @dataclass
@@ -76,44 +48,21 @@ class VirtualMcu:
         commissioning: bool = False,
         bad_frames_per_second: int = BAD_FRAMES_PER_SECOND,
     ) -> None:
-        self.chip = chip
         self.commissioning = commissioning
         self._clock = clock
         self._born = clock()
-        self._stored_limits = limits
         self._session = DeviceSession(secrets.randbits(32))
         self._storm = BadFrameWatch(bad_frames_per_second, since=self._born)
-        self._staging = Staging(STAGING_BYTES)
-        self._result = ResultBuffer(RESULT_BYTES)
-        self._lease = Lease()
-        self._fault = Fault.NONE
-        self._read_only = False
+        self._permits = Permits()
+        self._firmware = Firmware(chip, self._permits, limits)
         self._operation: _Operation | None = None
-        self._jobs = Jobs()
-        self._pulser = Pulser(chip)
-        self._enforce(limits)
-        self._handlers: dict[type[Request[Any]], Callable[[Any], Reply | Steps]] = {
+        self._handlers: Handlers = {
+            **self._firmware.handlers,
             m.Hello: self._hello,
-            m.GetInfo: self._get_info,
-            m.GetLimits: self._get_limits,
-            m.TightenLimits: self._tighten_limits,
-            m.GetState: self._get_state,
+            m.GetState: lambda _: self._state(),
             m.Arm: self._arm,
             m.ClearFault: self._clear_fault,
             m.Safe: self._safe,
-            m.Stage: self._stage,
-            m.Fetch: self._fetch,
-            m.ReadCells: self._read_cells,
-            m.Multiply: self._multiply,
-            m.GetBook: self._get_book,
-            m.Wait: self._wait,
-            m.Pulse: self._pulse,
-            m.PulseMap: self._pulse_map,
-            m.StartProgram: self._start_program,
-            m.GetJob: self._get_job,
-            m.StopJob: self._stop_job,
-            m.OpenReport: self._open_report,
-            m.GetPlanted: self._get_planted,
         }
 
     # The line
@@ -136,12 +85,17 @@ class VirtualMcu:
         self._watch_lease(now)
         if self._operation is not None:
             self._continue_operation(self._operation)
-        elif self._jobs.running:
+        elif self._firmware.jobs.running:
             self._continue_job()
         self._serve(b"", now)
-        if self._operation is not None or self._jobs.running:
+        if self._operation is not None or self._firmware.jobs.running:
             return 0.0
-        return self._lease.left(now)
+        return self._permits.lease.left(now)
+
+    @property
+    def chip(self) -> VirtualChip:
+        """What the board is on."""
+        return self._firmware.chip
 
     def power_down(self) -> None:
         """Bring the chip to its safe state, as before the supply goes."""
@@ -151,7 +105,7 @@ class VirtualMcu:
         for inbound in self._session.receive(data, now):
             self._execute(inbound)
         if self._session.last_traffic_s == now:
-            self._lease.refresh(now)
+            self._permits.lease.refresh(now)
 
     def _execute(self, inbound: Inbound) -> None:
         request = m.REQUEST_BY_OPCODE.get(inbound.opcode)
@@ -197,30 +151,28 @@ class VirtualMcu:
 
     def _continue_job(self) -> None:
         try:
-            self._jobs.step()
+            self._firmware.jobs.step()
         except Exception:
-            _log.exception("job %d failed", self._jobs.last_id)
+            _log.exception("job %d failed", self._firmware.jobs.last_id)
             self._make_safe(Fault.INTERNAL)
 
     # Safety
 
     def _watch_lease(self, now: float) -> None:
-        if self._lease.left(now) != 0.0:
+        if self._permits.lease.left(now) != 0.0:
             return
-        if self._jobs.running or (self._operation and self._operation.opclass is OpClass.EFFECT):
+        if self._firmware.jobs.running or (self._operation and self._operation.opclass is OpClass.EFFECT):
             self._make_safe(Fault.LEASE_LAPSED)
         else:
-            self._lease.drop()
+            self._permits.lease.drop()
 
     def _make_safe(self, fault: Fault) -> None:
         """Zero the outputs, end what uses them, drop the lease; latch `fault` if there is one."""
-        for rail in (Rail.VP_PAD, Rail.TVDD):
-            self.chip.set_rail(rail, GROUND_CODE)
-        self.chip.power_down()
-        self._lease.drop()
-        self._fault = self._fault or fault
+        self._firmware.zero_outputs()
+        self._permits.lease.drop()
+        self._permits.fault = self._permits.fault or fault
         self._end_operation(fault)
-        self._jobs.abort(fault)
+        self._firmware.jobs.abort(fault)
 
     def _forget_operation(self) -> None:
         if self._operation is not None:
@@ -238,38 +190,16 @@ class VirtualMcu:
         reason = f"ended by {fault.name}" if fault is not Fault.NONE else "ended by a request for safety"
         self._refuse(operation.inbound, Refused(status, reason, executed=executed, done=operation.done))
 
-    def _admit(self, request: Request[Any]) -> None:
-        """Refuse what the board's state does not permit."""
-        if request.CLASS is OpClass.EFFECT and self._read_only:
-            raise Refused(Status.READ_ONLY, "message layouts differ: this session may only read")
-        if request.CLASS is OpClass.EFFECT and self._fault is not Fault.NONE:
-            raise Refused(Status.FAULT, f"{self._fault.name} is latched; clear it first")
-        if self._jobs.running:
-            raise Refused(Status.BUSY, f"job {self._jobs.last_id} is running")
-        if self.chip.rail(Rail.TVDD) == GROUND_CODE:
-            self.chip.power_up()
-
-    def _admit_pulses(self, request: Request[Any]) -> None:
-        self._admit(request)
-        if not self._lease.armed:
-            raise Refused(Status.NOT_ARMED, "pulses need an armed lease")
-
-    @property
-    def _rules(self) -> PulseRules:
-        return PulseRules(self._limits, self.chip.parameters.timing)
-
     # Session and identity
 
     def _hello(self, request: m.Hello) -> Reply:
         if request.protocol_major != m.PROTOCOL_MAJOR:
             reason = f"board speaks protocol {m.PROTOCOL_MAJOR}, host {request.protocol_major}"
             raise Refused(Status.VERSION_MISMATCH, reason)
-        self._read_only = request.schema_hash != m.SCHEMA_HASH
-        self._enforce(self._stored_limits)
-        self._lease.orphan()
+        self._permits.read_only = request.schema_hash != m.SCHEMA_HASH
+        self._permits.lease.orphan()
         self._forget_operation()
-        self._staging.clear()
-        self._result.clear()
+        self._firmware.forget_session()
         return m.Welcome(
             protocol_major=m.PROTOCOL_MAJOR,
             protocol_minor=m.PROTOCOL_MINOR,
@@ -278,61 +208,26 @@ class VirtualMcu:
             reset_cause=ResetCause.POWER_ON,
             window=self._session.window,
             frame_bytes=min(request.frame_bytes, m.MAX_PAYLOAD),
-            staging_bytes=self._staging.size,
-            result_bytes=self._result.size,
-            config_crc=crc32c(self._stored_limits.pack()),
+            staging_bytes=self._firmware.staging.size,
+            result_bytes=self._firmware.result.size,
+            config_crc=crc32c(self._firmware.stored_limits.pack()),
             commissioning=int(self.commissioning),
             firmware="sim_chip 0.1.0",
-            board="virtual",
-            serial=self.chip.parameters.name,
+            board="virtual chip",
+            serial=f"{self.chip.parameters.name}-{self.chip.seed}",
         )
-
-    def _get_info(self, _: m.GetInfo) -> Reply:
-        parameters = self.chip.parameters
-        converters = parameters.converters
-        gains = converters.gain_ohms
-        return m.Info(
-            arrays=parameters.arrays,
-            rows=parameters.rows,
-            cols=parameters.cols,
-            input_bits=1,
-            dac_bits=_DAC_BITS,
-            dac_min_uv=_DAC_SPAN_UV[0],
-            dac_max_uv=_DAC_SPAN_UV[1],
-            adc_bits=(converters.adc_codes - 1).bit_length(),
-            adc_min_uv=converters.floor_uv,
-            adc_max_uv=converters.floor_uv + converters.span_uv,
-            zero_codes=converters.zero_codes,
-            read_uv=_READ_UV,
-            tick_ns=parameters.timing.timer_step_ns,
-            gain_ohms=gains + (0,) * (8 - len(gains)),
-        )
-
-    def _get_limits(self, _: m.GetLimits) -> Reply:
-        return self._limits
-
-    def _tighten_limits(self, request: m.TightenLimits) -> Reply:
-        self._enforce(tightened(self._limits, request))
-        return self._limits
-
-    def _enforce(self, limits: m.Limits) -> None:
-        self._limits = limits
-        self._pulser.pulses_per_second = limits.pulses_per_second
-
-    def _get_state(self, _: m.GetState) -> Reply:
-        return self._state()
 
     def _arm(self, request: m.Arm) -> Reply:
-        if self._fault is not Fault.NONE:
-            raise Refused(Status.FAULT, f"{self._fault.name} is latched; clear it first")
+        self._permits.check_fault()
         check_range("ttl_ms", request.ttl_ms, MIN_TTL_MS, MAX_TTL_MS)
-        self._lease.arm(request.ttl_ms / 1000, self._clock())
+        self._permits.lease.arm(request.ttl_ms / 1000, self._clock())
         return self._state()
 
     def _clear_fault(self, request: m.ClearFault) -> Reply:
-        if request.fault != self._fault:
-            raise Refused(Status.BAD_ARGUMENT, f"the latched fault is {self._fault} ({self._fault.name})")
-        self._fault = Fault.NONE
+        latched = self._permits.fault
+        if request.fault != latched:
+            raise Refused(Status.BAD_ARGUMENT, f"the latched fault is {latched} ({latched.name})")
+        self._permits.fault = Fault.NONE
         return self._state()
 
     def _safe(self, _: m.Safe) -> Reply:
@@ -342,98 +237,12 @@ class VirtualMcu:
     def _state(self) -> m.State:
         now = self._clock()
         return m.State(
-            armed=int(self._lease.armed),
-            lease_ms=int(1000 * (self._lease.left(now) or 0)),
-            fault=self._fault,
-            job_id=self._jobs.last_id,
-            job_state=self._jobs.last_state,
-            total_pulses=self._pulser.total,
+            armed=int(self._permits.lease.armed),
+            lease_ms=int(1000 * (self._permits.lease.left(now) or 0)),
+            fault=self._permits.fault,
+            job_id=self._firmware.jobs.last_id,
+            job_state=self._firmware.jobs.last_state,
+            total_pulses=self._firmware.pulser.total,
             uptime_ms=int(1000 * (now - self._born)),
             bad_frames=self._session.bad_frames,
         )
-
-    # Bulk data
-
-    def _stage(self, request: m.Stage) -> Reply:
-        return m.Staged(self._staging.put(request.offset, request.data))
-
-    def _fetch(self, request: m.Fetch) -> Reply:
-        return self._result.chunk(request.offset, request.length)
-
-    # Reading
-
-    def _read_cells(self, request: m.ReadCells) -> Steps:
-        self._admit(request)
-        check_read(request, self.chip)
-        return self._into_result(read_cells(self.chip, request))
-
-    def _multiply(self, request: m.Multiply) -> Steps:
-        self._admit(request)
-        check_multiply(request, self.chip)
-        rows = self.chip.parameters.rows
-        self._result.check_fits(request.vectors * request.col_count * 5)
-        staged = self._staging.take(2 * request.vectors * rows, request.staged_crc)
-        return self._into_result(multiply(self.chip, request, vectors(request, staged, rows)))
-
-    def _into_result(self, reading: Generator[int, None, bytes]) -> Steps:
-        return self._result.fill((yield from reading))
-
-    def _get_book(self, _: m.GetBook) -> Reply:
-        chip = self.chip
-        return m.Book(
-            clock_ns=chip.clock_ns,
-            energy_fj=(*(int(aj) // 1000 for aj in chip.book.energy_aj), 0, 0),
-            reads=chip.book.reads,
-            products=chip.book.products,
-            set_pulses=chip.book.set_pulses,
-            reset_pulses=chip.book.reset_pulses,
-        )
-
-    def _get_planted(self, request: m.GetPlanted) -> Reply:
-        check_range("array", request.array, 0, self.chip.parameters.arrays - 1)
-        kinds, conductances = self.chip.planted(request.array)
-        return self._result.fill(kinds.tobytes() + conductances.astype("<i4").tobytes())
-
-    def _wait(self, request: m.Wait) -> Reply:
-        self._admit(request)
-        self.chip.advance(request.duration_ms * 1_000_000)
-        return m.Waited(self.chip.clock_ns)
-
-    # Pulses and jobs
-
-    def _pulse(self, request: m.Pulse) -> Steps:
-        self._admit_pulses(request)
-        return self._pulsed(same_pulse(request, self.chip, self._rules), request.count)
-
-    def _pulse_map(self, request: m.PulseMap) -> Steps:
-        self._admit_pulses(request)
-        staged = self._staging.take(4 * self.chip.parameters.devices, request.staged_crc)
-        return self._pulsed(mapped_pulses(request, self.chip, self._rules, staged), 1)
-
-    def _pulsed(self, batch: PulseBatch, count: int) -> Steps:
-        pulses = yield from self._pulser.give_in_slices(batch, count)
-        return m.Pulsed(pulses, self._pulser.total)
-
-    def _start_program(self, request: m.StartProgram) -> Reply:
-        if not self._jobs.knows(request.job_id):
-            self._admit_pulses(request)
-            check_plan(request, self.chip, self._rules)
-            shape = self.chip.parameters
-            staged = self._staging.take(staged_bytes(shape.devices), request.staged_crc)
-            program = Program(request, shape, staged)
-            self._jobs.start(program, program.rounds(self.chip, self._pulser.give))
-        return m.Started(request.job_id)
-
-    def _get_job(self, request: m.GetJob) -> Reply:
-        return self._jobs.find(request.job_id).progress()
-
-    def _stop_job(self, request: m.StopJob) -> Reply:
-        program = self._jobs.find(request.job_id)
-        program.stop_wanted = True
-        return program.progress()
-
-    def _open_report(self, request: m.OpenReport) -> Reply:
-        program = self._jobs.find(request.job_id)
-        if program.state is JobState.RUNNING:
-            raise Refused(Status.BUSY, f"job {request.job_id} is running")
-        return self._result.fill(program.report())

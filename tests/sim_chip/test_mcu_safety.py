@@ -307,9 +307,10 @@ def test_what_the_firmware_does_not_know_is_refused(host):
 
 
 def test_an_error_of_the_firmware_itself_is_an_answer_and_not_the_end(host, caplog):
-    chip, host.mcu.chip = host.mcu.chip, None
+    firmware = host.mcu._firmware
+    chip, firmware.chip = firmware.chip, None
     assert host.refused(m.GetInfo()) is Status.INTERNAL
-    host.mcu.chip = chip
+    firmware.chip = chip
     assert host.ask(m.GetState()).fault == Fault.NONE
 
 

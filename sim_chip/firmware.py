@@ -1,0 +1,213 @@
+"""What the board does with its chip: one handler per request, on integer codes."""
+
+from collections.abc import Callable, Generator
+from typing import Any, Final
+
+from firmware_protocol import messages as m
+from firmware_protocol.jobs import JobState
+from firmware_protocol.status import Status
+from firmware_protocol.wire import Message, Request
+from sim_chip.buffers import ResultBuffer, Staging
+from sim_chip.chip import VirtualChip
+from sim_chip.converters import Rail
+from sim_chip.guard import GROUND_CODE, Permits, PulseRules, Refused, check_range, tightened
+from sim_chip.jobs import Jobs
+from sim_chip.program import Program, check_plan, staged_bytes
+from sim_chip.pulses import PulseBatch, Pulser, mapped_pulses, same_pulse
+from sim_chip.readout import check_multiply, check_read, multiply, read_cells, vectors
+
+STAGING_BYTES: Final = 128 * 1024
+RESULT_BYTES: Final = 320 * 1024
+
+_DAC_BITS: Final = 16
+_DAC_SPAN_UV: Final = (-10_000_000, 10_000_000)
+_READ_UV: Final = 200_000
+
+Reply = Message
+Steps = Generator[int, None, Message]
+"""A request that takes long: yields the elements done so far, returns its reply."""
+
+Handlers = dict[type[Request[Any]], Callable[[Any], Reply | Steps]]
+
+
+class Firmware:
+    """The requests about the chip, its data and its jobs; knows nothing of bytes and sessions."""
+
+    def __init__(self, chip: VirtualChip, permits: Permits, limits: m.Limits) -> None:
+        self.chip = chip
+        self.stored_limits = limits
+        self.jobs = Jobs()
+        self.pulser = Pulser(chip)
+        self.staging = Staging(STAGING_BYTES)
+        self.result = ResultBuffer(RESULT_BYTES)
+        self._permits = permits
+        self.forget_session()
+
+    @property
+    def handlers(self) -> Handlers:
+        """What to call with which request."""
+        return {
+            m.GetInfo: self._get_info,
+            m.GetLimits: self._get_limits,
+            m.TightenLimits: self._tighten_limits,
+            m.Stage: self._stage,
+            m.Fetch: self._fetch,
+            m.ReadCells: self._read_cells,
+            m.Multiply: self._multiply,
+            m.GetBook: self._get_book,
+            m.Wait: self._wait,
+            m.Pulse: self._pulse,
+            m.PulseMap: self._pulse_map,
+            m.StartProgram: self._start_program,
+            m.GetJob: self._get_job,
+            m.StopJob: self._stop_job,
+            m.OpenReport: self._open_report,
+            m.GetPlanted: self._get_planted,
+        }
+
+    def forget_session(self) -> None:
+        """Empty the buffers and put the stored limits in force."""
+        self._enforce(self.stored_limits)
+        self.staging.clear()
+        self.result.clear()
+
+    def zero_outputs(self) -> None:
+        """Take the voltages off the devices: write pad, then gate, then all others."""
+        for rail in (Rail.VP_PAD, Rail.TVDD):
+            self.chip.set_rail(rail, GROUND_CODE)
+        self.chip.power_down()
+
+    def _use_chip(self, request: Request[Any]) -> None:
+        """Refuse `request` if it may not use the chip now; else see that the chip can be read."""
+        self._permits.check(request)
+        if self.jobs.running:
+            raise Refused(Status.BUSY, f"job {self.jobs.last_id} is running")
+        if self.chip.rail(Rail.TVDD) == GROUND_CODE:
+            self.chip.power_up()
+
+    # Identity and limits
+
+    def _get_info(self, _: m.GetInfo) -> Reply:
+        parameters = self.chip.parameters
+        converters = parameters.converters
+        gains = converters.gain_ohms
+        return m.Info(
+            arrays=parameters.arrays,
+            rows=parameters.rows,
+            cols=parameters.cols,
+            input_bits=1,
+            dac_bits=_DAC_BITS,
+            dac_min_uv=_DAC_SPAN_UV[0],
+            dac_max_uv=_DAC_SPAN_UV[1],
+            adc_bits=(converters.adc_codes - 1).bit_length(),
+            adc_min_uv=converters.floor_uv,
+            adc_max_uv=converters.floor_uv + converters.span_uv,
+            zero_codes=converters.zero_codes,
+            read_uv=_READ_UV,
+            tick_ns=parameters.timing.timer_step_ns,
+            gain_ohms=gains + (0,) * (8 - len(gains)),
+        )
+
+    def _get_limits(self, _: m.GetLimits) -> Reply:
+        return self._limits
+
+    def _tighten_limits(self, request: m.TightenLimits) -> Reply:
+        self._enforce(tightened(self._limits, request))
+        return self._limits
+
+    def _enforce(self, limits: m.Limits) -> None:
+        self._limits = limits
+        self.pulser.pulses_per_second = limits.pulses_per_second
+
+    @property
+    def _rules(self) -> PulseRules:
+        return PulseRules(self._limits, self.chip.parameters.timing)
+
+    # Bulk data
+
+    def _stage(self, request: m.Stage) -> Reply:
+        return m.Staged(self.staging.put(request.offset, request.data))
+
+    def _fetch(self, request: m.Fetch) -> Reply:
+        return self.result.chunk(request.offset, request.length)
+
+    # Reading
+
+    def _read_cells(self, request: m.ReadCells) -> Steps:
+        self._use_chip(request)
+        check_read(request, self.chip)
+        return self._into_result(read_cells(self.chip, request))
+
+    def _multiply(self, request: m.Multiply) -> Steps:
+        self._use_chip(request)
+        check_multiply(request, self.chip)
+        rows = self.chip.parameters.rows
+        self.result.check_fits(request.vectors * request.col_count * 5)
+        staged = self.staging.take(2 * request.vectors * rows, request.staged_crc)
+        return self._into_result(multiply(self.chip, request, vectors(request, staged, rows)))
+
+    def _into_result(self, reading: Generator[int, None, bytes]) -> Steps:
+        return self.result.fill((yield from reading))
+
+    def _get_book(self, _: m.GetBook) -> Reply:
+        chip = self.chip
+        return m.Book(
+            clock_ns=chip.clock_ns,
+            energy_fj=(*(int(aj) // 1000 for aj in chip.book.energy_aj), 0, 0),
+            reads=chip.book.reads,
+            products=chip.book.products,
+            set_pulses=chip.book.set_pulses,
+            reset_pulses=chip.book.reset_pulses,
+        )
+
+    def _get_planted(self, request: m.GetPlanted) -> Reply:
+        check_range("array", request.array, 0, self.chip.parameters.arrays - 1)
+        kinds, conductances = self.chip.planted(request.array)
+        return self.result.fill(kinds.tobytes() + conductances.astype("<i4").tobytes())
+
+    def _wait(self, request: m.Wait) -> Reply:
+        self._use_chip(request)
+        self.chip.advance(request.duration_ms * 1_000_000)
+        return m.Waited(self.chip.clock_ns)
+
+    # Pulses and jobs
+
+    def _pulse(self, request: m.Pulse) -> Steps:
+        self._use_chip(request)
+        self._permits.check_lease()
+        return self._pulsed(same_pulse(request, self.chip, self._rules), request.count)
+
+    def _pulse_map(self, request: m.PulseMap) -> Steps:
+        self._use_chip(request)
+        self._permits.check_lease()
+        staged = self.staging.take(4 * self.chip.parameters.devices, request.staged_crc)
+        return self._pulsed(mapped_pulses(request, self.chip, self._rules, staged), 1)
+
+    def _pulsed(self, batch: PulseBatch, count: int) -> Steps:
+        pulses = yield from self.pulser.give_in_slices(batch, count)
+        return m.Pulsed(pulses, self.pulser.total)
+
+    def _start_program(self, request: m.StartProgram) -> Reply:
+        if not self.jobs.knows(request.job_id):
+            self._use_chip(request)
+            self._permits.check_lease()
+            check_plan(request, self.chip, self._rules)
+            shape = self.chip.parameters
+            staged = self.staging.take(staged_bytes(shape.devices), request.staged_crc)
+            program = Program(request, shape, staged)
+            self.jobs.start(program, program.rounds(self.chip, self.pulser.give))
+        return m.Started(request.job_id)
+
+    def _get_job(self, request: m.GetJob) -> Reply:
+        return self.jobs.find(request.job_id).progress()
+
+    def _stop_job(self, request: m.StopJob) -> Reply:
+        program = self.jobs.find(request.job_id)
+        program.stop_wanted = True
+        return program.progress()
+
+    def _open_report(self, request: m.OpenReport) -> Reply:
+        program = self.jobs.find(request.job_id)
+        if program.state is JobState.RUNNING:
+            raise Refused(Status.BUSY, f"job {request.job_id} is running")
+        return self.result.fill(program.report())
