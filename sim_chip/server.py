@@ -41,12 +41,14 @@ class Endpoint:
         """The bytes there are; empty when none came within `timeout_s`."""
         self._catch_up()
         deadline_s = time.monotonic() + timeout_s
-        data = self._board.mcu.transmit()
-        while not data and (left_s := deadline_s - time.monotonic()) > 0:
+        while True:
             due_s = self._board.mcu.work()
+            data = self._board.mcu.transmit()
+            left_s = deadline_s - time.monotonic()
+            if data or left_s <= 0:
+                break
             if due_s != 0.0:
                 time.sleep(left_s if due_s is None else min(due_s, left_s))
-            data = self._board.mcu.transmit()
         self._left_s = time.monotonic()
         return data
 

@@ -277,6 +277,17 @@ def test_a_job_goes_on_while_its_caller_sleeps():
     line.close()
 
 
+def test_an_answer_is_read_as_soon_as_it_is_there():
+    line = connect("sim://?preset=ideal")
+    host = LineHost(line.write, line.read)
+    host.ask(m.Arm(2000))
+    start = time.monotonic()
+    for _ in range(10):
+        host.ask(m.ReadCells(0, 2, 1, 0, 1, 0, 1))
+    assert time.monotonic() - start < 0.15
+    line.close()
+
+
 def test_reading_from_an_idle_chip_waits_the_time_it_was_given():
     line = connect("sim://")
     start = time.monotonic()
