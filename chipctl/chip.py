@@ -164,7 +164,7 @@ class Chip:
             raise ValueError(f"vectors of {self.rows} row voltages wanted, shape {volts.shape} given")
         levels = 2**input_bits - 1
         scaled = volts / self.readout.read_volts * levels
-        if not np.all(np.abs(scaled) <= levels * (1 + 1e-9)):
+        if not np.all(np.abs(scaled) <= levels * (1 + 1e-6)):
             raise ValueError(f"row voltages must lie within ±{self.readout.read_volts:g} V")
         inputs = np.rint(scaled).astype(np.int16)
         signed = bool((inputs < 0).any())

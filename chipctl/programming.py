@@ -47,18 +47,21 @@ class PulseSchedule(BaseModel):
 
     tolerance: float = Field(5e-6, gt=0)
     """A device within this of its target is verified (He et al. 2026: 5 µS)."""
-    inner_tolerance: float = Field(3e-6, gt=0)
+    inner_tolerance: float = Field(2e-6, gt=0)
     """Pulsing goes on until a device is within this of its target. Stopping just inside the outer
     tolerance leaves a bias towards the side a device came from."""
+    zero_aim: float = Field(1e-6, ge=0)
+    """A target of zero is aimed this far below it, one at the inner tolerance not at all, in between in
+    proportion: a conductance lies above zero only, so an even band would leave all of them high."""
     reads: int = Field(2, ge=1, le=64)
     """Reads averaged per verification."""
     gain: int = Field(2, ge=0, le=6)
     """TIA gain index of verification; index 2 resolves a single device over the whole span."""
-    max_rounds: int = Field(300, ge=1, le=65535)
+    max_rounds: int = Field(500, ge=1, le=65535)
     max_retries: int = Field(5, ge=0, le=255)
     """Pulses at the highest voltages before a device is given up."""
-    set_volts: Ramp = Ramp(first=1.0, last=2.5, step=0.1)
-    set_gate_volts: Ramp = Ramp(first=0.85, last=2.0, step=0.05)
+    set_volts: Ramp = Ramp(first=1.4, last=2.6, step=0.4)
+    set_gate_volts: Ramp = Ramp(first=0.825, last=2.0, step=0.025)
     set_width: float = 1e-6
     reset_volts: Ramp = Ramp(first=0.6, last=3.0, step=0.05)
     reset_gate_volts: Ramp = Ramp(first=5.0, last=5.0, step=0.5)
@@ -218,8 +221,9 @@ def _ramp_codes(
 
 
 def _target_sums(chip: Chip, array: int, target: Siemens, schedule: PulseSchedule) -> NDArray[np.int64]:
-    """The sums of codes that devices at `target` show, shape (rows, cols)."""
-    codes = target / chip.readout.lsb_siemens(schedule.gain) + chip.zero_codes(array)
+    """The sums of codes to bring devices at `target` to, shape (rows, cols)."""
+    aim = target - schedule.zero_aim * np.clip(1 - target / schedule.inner_tolerance, 0, 1)
+    codes = aim / chip.readout.lsb_siemens(schedule.gain) + chip.zero_codes(array)
     sums = np.rint(codes * schedule.reads).astype(np.int64)
     most = chip.readout.full_scale * schedule.reads
     if np.any(sums >= most):

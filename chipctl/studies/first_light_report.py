@@ -88,7 +88,7 @@ def _faults(result: FirstLightResult) -> Section:
         "Every device was pulsed both ways and read; the ones named did not move. Training keeps the values "
         "they are stuck at as constants and lets their neighbours make up for them.",
         Table(("array", "stuck low", "stuck high", "stuck between"), rows),
-        [Figure("Where the stuck devices are.", figures.fault_map(kinds))],
+        [Figure("Where the stuck devices are.", figures.fault_map(kinds, list(result.scans)))],
     )
 
 
@@ -105,7 +105,7 @@ def _memory(memory: MemoryResult) -> Section:
         figures=[
             Figure(
                 "Target and readback conductance, and their difference; marked devices are stuck.",
-                figures.conductance_maps(target, readback, stuck),
+                figures.conductance_maps(target, readback, stuck, list(memory.arrays)),
             ),
             Figure(
                 "Programming error of all devices, read once after programming.",
