@@ -47,7 +47,7 @@ class Robust:
     rate: float = 0.02
     bias: bool = True
     cues: int = 5
-    overdrive: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.0)
+    overdrive: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
     hidden: Hidden = "sign"
     seed: int = 0
 

@@ -209,7 +209,7 @@ def test_ten_digits_are_recalled_by_a_faulty_misprogrammed_memory(sizes, seed):
     rng = np.random.default_rng(seed)
     patterns = digits(seed)
     boxes = stuck_boxes(sizes, share=0.01, seed=seed)
-    layers = train(patterns, sizes, boxes, Robust(steps=500, overdrive=(0.5, 1.0, 1.5, 2.0))).layers
+    layers = train(patterns, sizes, boxes, Robust(steps=500)).layers
     held = [
         replace(layer, weights=box.clip(layer.weights + rng.normal(0, 0.046, layer.weights.shape)))
         for layer, box in zip(layers, boxes, strict=True)
