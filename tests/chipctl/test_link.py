@@ -20,6 +20,9 @@ from firmware_protocol import messages as m
 from firmware_protocol.frame import Decoder, Frame, Kind, encode
 from firmware_protocol.status import Executed, Status
 from sim_chip.board import Board, Setup
+from sim_chip.chip import VirtualChip
+from sim_chip.mcu import VirtualMcu
+from sim_chip.presets import preset
 from sim_chip.server import serve_pty, serve_tcp
 
 SIM = "sim://?preset=good&seed=7"
@@ -66,27 +69,34 @@ def link():
 
 
 class BadLine:
-    """A transport whose frames are lost and whose bits flip, with a clock that runs while it waits."""
+    """A transport whose frames are lost and whose bits flip; host and board live by its own clock."""
 
     def __init__(self, seed, drop=0.0, flip=0.0):
         self.name = "bad line"
-        self.inner = open_transport(SIM)
         self.dice, self.drop, self.flip = random.Random(seed), drop, flip
         self.now = 0.0
+        self.reset()
+
+    def reset(self):
+        """Another start of the board's processor."""
+        self.mcu = VirtualMcu(VirtualChip(preset("good"), 7), clock=self.clock)
 
     def clock(self):
         return self.now
 
     def write(self, data):
         for frame in self.damaged(data):
-            self.inner.write(frame)
+            self.mcu.receive(frame)
 
     def read(self, timeout_s):
-        self.now += 0.0005
-        data = self.inner.read(0.0)
-        if not data:
-            self.now += timeout_s
-        return b"".join(self.damaged(data))
+        end = self.now + timeout_s
+        while True:
+            self.now += 0.0005
+            due_s = self.mcu.work()
+            data = self.mcu.transmit()
+            if data or self.now >= end:
+                return b"".join(self.damaged(data))
+            self.now = min(end, self.now + due_s) if due_s is not None else end
 
     def damaged(self, data):
         for frame in data.split(b"\0"):
@@ -97,7 +107,7 @@ class BadLine:
                 yield bytes(mangled)
 
     def close(self):
-        self.inner.close()
+        self.mcu.power_down()
 
 
 def products(link, vectors):
@@ -201,8 +211,7 @@ def test_a_board_that_was_reset_leaves_the_effect_unknown_and_a_new_session_work
     line = BadLine(1)
     with Link(line, clock=line.clock) as link:
         link.request(m.Arm(2000))
-        line.inner.close()
-        line.inner = open_transport(SIM)
+        line.reset()
         with pytest.raises(OutcomeUnknown, match=r"once or not at all.*reset"):
             link.pipeline([m.GetState(), PULSE])
         with pytest.raises(LinkError, match="no longer knows this session"):
