@@ -7,10 +7,10 @@ from typing import Protocol
 
 import crc32c
 import numpy as np
-from numpy.typing import NDArray
 
 from chipctl.errors import DeviceError
 from chipctl.link import Link, LinkStatistics
+from firmware_protocol import bulk
 from firmware_protocol import messages as m
 from firmware_protocol.jobs import JobState
 from firmware_protocol.status import Status
@@ -42,18 +42,6 @@ class Region:
         return slice(self.row, self.row + self.rows), slice(self.col, self.col + self.cols)
 
 
-@dataclass(frozen=True)
-class ProgramCodes:
-    """What a finished write-and-verify job says of each device, shape (rows, cols) each."""
-
-    final_sums: NDArray[np.int64]
-    set_pulses: NDArray[np.int64]
-    reset_pulses: NDArray[np.int64]
-    volt_codes: NDArray[np.int64]
-    gate_codes: NDArray[np.int64]
-    verdicts: NDArray[np.int64]
-
-
 class Board(Protocol):
     """A chip's board, in codes."""
 
@@ -76,15 +64,11 @@ class Board(Protocol):
         """Lower the limits for this session."""
         ...
 
-    def read_cells(
-        self, array: int, gain: int, reads: int, region: Region
-    ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    def read_cells(self, array: int, gain: int, reads: int, region: Region) -> tuple[bulk.Ints, bulk.Ints]:
         """Sums of ADC codes and gain indices of single-device reads, each of the region's shape."""
         ...
 
-    def multiply(
-        self, request: m.Multiply, inputs: NDArray[np.int16]
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def multiply(self, request: m.Multiply, inputs: bulk.Ints) -> tuple[bulk.Ints, bulk.Flags]:
         """Sums of codes and clipped flags, shape (vectors, columns) each."""
         ...
 
@@ -97,8 +81,8 @@ class Board(Protocol):
         array: int,
         direction: int,
         width_ns: int,
-        volt_codes: NDArray[np.int64],
-        gate_codes: NDArray[np.int64],
+        volt_codes: bulk.Ints,
+        gate_codes: bulk.Ints,
     ) -> m.Pulsed:
         """Give each device its own pulse; code 0 skips it."""
         ...
@@ -107,7 +91,7 @@ class Board(Protocol):
         """Run a write-and-verify job, yielding its progress until it has ended."""
         ...
 
-    def program_report(self, job_id: int) -> ProgramCodes:
+    def program_report(self, job_id: int) -> bulk.ProgramCodes:
         """The per-device report of an ended job."""
         ...
 
@@ -131,7 +115,7 @@ class Board(Protocol):
         """What crossed the link so far."""
         ...
 
-    def planted(self, array: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
+    def planted(self, array: int) -> tuple[bulk.Ints, bulk.Ints] | None:
         """Kinds and conductances (10 pS) a virtual chip was made with; None on hardware."""
         ...
 
@@ -167,42 +151,35 @@ class NativeBoard:
         """Lower the limits for this session."""
         self._limits = self._link.request(m.TightenLimits(*astuple(limits)))
 
-    def read_cells(
-        self, array: int, gain: int, reads: int, region: Region
-    ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    def read_cells(self, array: int, gain: int, reads: int, region: Region) -> tuple[bulk.Ints, bulk.Ints]:
         """Sums of ADC codes and gain indices of single-device reads, each of the region's shape."""
         request = m.ReadCells(array, gain, reads, region.row, region.rows, region.col, region.cols)
-        data = self._link.collect(self._link.request(request))
-        count = region.rows * region.cols
-        sums = np.frombuffer(data, "<u2", count).astype(np.int64)
-        if gain == m.AUTO_GAIN:
-            gains = np.frombuffer(data, np.uint8, count, offset=2 * count)
-        else:
-            gains = np.full(count, gain, np.uint8)
-        return sums.reshape(region.shape), gains.reshape(region.shape)
+        return bulk.unpack_cells(request, self._link.collect(self._link.request(request)))
 
-    def multiply(
-        self, request: m.Multiply, inputs: NDArray[np.int16]
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def multiply(self, request: m.Multiply, inputs: bulk.Ints) -> tuple[bulk.Ints, bulk.Flags]:
         """Sums of codes and clipped flags, shape (vectors, columns) each.
 
         `request.vectors` and `request.staged_crc` are filled in here from `inputs`, shape (vectors, rows).
         """
         sums, clipped = [], []
-        most = max(1, self.welcome.staging_bytes // (2 * inputs.shape[1]))
-        most = min(most, self.welcome.result_bytes // (5 * request.col_count))
-        for first in range(0, len(inputs), most):
-            part = inputs[first : first + most]
-            staged = part.astype("<i2").tobytes()
+        rows = inputs.shape[1]
+        for first in range(0, len(inputs), self._most_vectors(request, rows)):
+            part = inputs[first : first + self._most_vectors(request, rows)]
+            sized = replace(request, vectors=len(part))
+            staged = bulk.pack_inputs(sized, part)
             self._link.stage(staged)
-            sized = replace(request, vectors=len(part), staged_crc=crc32c.crc32c(staged))
+            sized = replace(sized, staged_crc=crc32c.crc32c(staged))
             data = self._link.collect(self._link.request(sized, expect_s=1e-4 * len(part)))
-            shape = (len(part), request.col_count)
-            count = shape[0] * shape[1]
-            sums.append(np.frombuffer(data, "<i4", count).astype(np.int64).reshape(shape))
-            flags = np.frombuffer(data, np.uint8, count, offset=4 * count)
-            clipped.append(flags.astype(np.bool_).reshape(shape))
+            some_sums, some_clipped = bulk.unpack_products(sized, data)
+            sums.append(some_sums)
+            clipped.append(some_clipped)
         return np.concatenate(sums), np.concatenate(clipped)
+
+    def _most_vectors(self, request: m.Multiply, rows: int) -> int:
+        """Vectors whose inputs and sums the board's buffers hold."""
+        one = replace(request, vectors=1)
+        staging = self.welcome.staging_bytes // bulk.inputs_bytes(one, rows)
+        return max(1, min(staging, self.welcome.result_bytes // bulk.products_bytes(one)))
 
     def pulse(self, request: m.Pulse) -> m.Pulsed:
         """Give a rectangle the same pulses."""
@@ -213,11 +190,11 @@ class NativeBoard:
         array: int,
         direction: int,
         width_ns: int,
-        volt_codes: NDArray[np.int64],
-        gate_codes: NDArray[np.int64],
+        volt_codes: bulk.Ints,
+        gate_codes: bulk.Ints,
     ) -> m.Pulsed:
         """Give each device its own pulse; code 0 skips it."""
-        staged = volt_codes.astype("<u2").tobytes() + gate_codes.astype("<u2").tobytes()
+        staged = bulk.pack_pulse_map(volt_codes, gate_codes)
         self._link.stage(staged)
         request = m.PulseMap(array, direction, width_ns, crc32c.crc32c(staged))
         return self._effect(request, devices=volt_codes.size)
@@ -242,14 +219,10 @@ class NativeBoard:
             time.sleep(pause)
             pause = next(waits, pause)
 
-    def program_report(self, job_id: int) -> ProgramCodes:
+    def program_report(self, job_id: int) -> bulk.ProgramCodes:
         """The per-device report of an ended job."""
         data = self._link.collect(self._link.request(m.OpenReport(job_id)))
-        shape = (self.info.rows, self.info.cols)
-        count = shape[0] * shape[1]
-        words = np.frombuffer(data, "<u2", 5 * count).astype(np.int64).reshape(5, *shape)
-        verdicts = np.frombuffer(data, np.uint8, count, offset=10 * count).astype(np.int64)
-        return ProgramCodes(*words, verdicts=verdicts.reshape(shape))
+        return bulk.unpack_report(data, (self.info.rows, self.info.cols))
 
     def wait(self, duration_ms: int) -> m.Waited:
         """Let the chip rest."""
@@ -271,7 +244,7 @@ class NativeBoard:
         """What crossed the link so far."""
         return self._link.statistics
 
-    def planted(self, array: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
+    def planted(self, array: int) -> tuple[bulk.Ints, bulk.Ints] | None:
         """Kinds and conductances (10 pS) a virtual chip was made with; None on hardware."""
         try:
             data = self._link.collect(self._link.request(m.GetPlanted(array)))
@@ -279,8 +252,4 @@ class NativeBoard:
             if error.status == Status.UNKNOWN_OPCODE:
                 return None
             raise
-        shape = (self.info.rows, self.info.cols)
-        count = shape[0] * shape[1]
-        kinds = np.frombuffer(data, np.uint8, count).reshape(shape)
-        conductance = np.frombuffer(data, "<i4", count, offset=count).astype(np.int64).reshape(shape)
-        return kinds, conductance
+        return bulk.unpack_planted(data, (self.info.rows, self.info.cols))

@@ -166,7 +166,7 @@ class Chip:
         scaled = volts / self.readout.read_volts * levels
         if not np.all(np.abs(scaled) <= levels * (1 + 1e-6)):
             raise ValueError(f"row voltages must lie within ±{self.readout.read_volts:g} V")
-        inputs = np.rint(scaled).astype(np.int16)
+        inputs = np.rint(scaled).astype(np.int64)
         signed = bool((inputs < 0).any())
         request = Multiply(array, gain, reads, input_bits, signed, 0, self.cols, 0, 0)
         sums, clipped = self.board.multiply(request, inputs)
@@ -188,7 +188,7 @@ class Chip:
         """Measure and keep the ADC code of zero current per column, no row being driven."""
         self._check_array(array)
         request = Multiply(array, 0, reads, 1, 0, 0, self.cols, 0, 0)
-        sums, _ = self.board.multiply(request, np.zeros((1, self.rows), np.int16))
+        sums, _ = self.board.multiply(request, np.zeros((1, self.rows), np.int64))
         zero = sums[0] / reads
         self.profile.arrays[array].zero_codes = zero.tolist()
         return np.asarray(zero)
@@ -292,7 +292,7 @@ class Chip:
             "pulses_per_device": limits.pulses_per_device,
             "pulses_per_second": limits.pulses_per_second,
         }
-        wanted = {name: value for name, value in asked.items() if value is not None}
+        wanted = {name: int(value) for name, value in asked.items() if value is not None}
         for name, value in wanted.items():
             most = getattr(now, name)
             if value > most and not (name == "pulses_per_second" and most == 0):

@@ -43,7 +43,7 @@ class FaultMap:
     @property
     def stuck(self) -> NDArray[np.bool_]:
         """True where a device is named, shape (rows, cols)."""
-        return self.kinds != FaultKind.HEALTHY
+        return np.not_equal(self.kinds, FaultKind.HEALTHY)
 
     def count(self) -> int:
         """Number of devices named."""

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from chipctl.board import ProgramCodes
 from chipctl.chip import Chip, Siemens
 from chipctl.errors import ProgrammingError
+from firmware_protocol import bulk
 from firmware_protocol.jobs import JobState, Verdict
 from firmware_protocol.messages import RESET, SET, Job, StartProgram
 from firmware_protocol.status import Fault
@@ -109,7 +109,7 @@ class ProgramReport:
     @property
     def verified(self) -> NDArray[np.bool_]:
         """True where the last verify read was within tolerance."""
-        return self.verdicts == Verdict.VERIFIED
+        return np.equal(self.verdicts, Verdict.VERIFIED)
 
     @property
     def pulses(self) -> NDArray[np.int64]:
@@ -148,7 +148,7 @@ def program(
     check_targets(chip, array, target, mask)
     request = _request(chip, array, schedule)
     sums = _target_sums(chip, array, np.where(mask, target, 0.0), schedule)
-    staged = np.packbits(mask, bitorder="little").tobytes() + sums.astype("<u2").tobytes()
+    staged = bulk.pack_plan(mask, sums)
     job = None
     for job in chip.board.program(request, staged):
         if on_progress:
@@ -238,7 +238,7 @@ def _progress(array: int, schedule: PulseSchedule, job: Job) -> ProgramProgress:
 def _report(
     chip: Chip, request: StartProgram, mask: NDArray[np.bool_], target: Siemens, job: Job
 ) -> ProgramReport:
-    codes: ProgramCodes = chip.board.program_report(request.job_id)
+    codes = chip.board.program_report(request.job_id)
     means = codes.final_sums / request.reads - chip.zero_codes(request.array)
     final = np.where(mask, means * chip.readout.lsb_siemens(request.gain), np.nan)
     return ProgramReport(

@@ -346,11 +346,13 @@ class ReadCells(Request[Result]):
 class Multiply(Request[Result]):
     """Drive rows by the staged vectors and sample columns.
 
-    Staged, vector by vector: one i16 per row, at most 2**input_bits - 1 in magnitude, negative only if
-    `signed`. The board sends the bits one by one, positive and negative parts apart.
-    Result, vector by vector: an i32 per chosen column, the sum over bits k and reads of
-    2**k (positive phase - negative phase) codes; then, over the whole batch, one u8 per vector and
-    column that is 1 where a conversion was at either end of the ADC.
+    Staged, vector by vector: one i8 per row (i16 if `input_bits` is above 7), at most 2**input_bits - 1
+    in magnitude, negative only if `signed`. The board sends the bits one by one, positive and negative
+    parts apart.
+    Result, vector by vector: a number per chosen column, the sum over bits k and reads of
+    2**k (positive phase - negative phase) codes, i16 if 1023 reads (2**input_bits - 1) fits one, else i32;
+    then, over the whole batch, one bit per vector and column, least significant first, that is 1 where a
+    conversion was at either end of the ADC.
     """
 
     OPCODE = 0x21

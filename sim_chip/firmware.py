@@ -3,6 +3,9 @@
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
+import numpy as np
+
+from firmware_protocol import bulk
 from firmware_protocol import messages as m
 from firmware_protocol.jobs import JobState
 from firmware_protocol.status import Status
@@ -12,7 +15,7 @@ from sim_chip.chip import VirtualChip
 from sim_chip.converters import Rail
 from sim_chip.guard import GROUND_CODE, Permits, PulseRules, Refused, check_range, tightened
 from sim_chip.jobs import Jobs
-from sim_chip.program import Program, check_plan, staged_bytes
+from sim_chip.program import Program, check_plan
 from sim_chip.pulses import PulseBatch, Pulser, mapped_pulses, same_pulse
 from sim_chip.readout import check_multiply, check_read, multiply, read_cells, vectors
 
@@ -142,8 +145,8 @@ class Firmware:
         self._use_chip(request)
         check_multiply(request, self.chip)
         rows = self.chip.parameters.rows
-        self.result.check_fits(request.vectors * request.col_count * 5)
-        staged = self.staging.take(2 * request.vectors * rows, request.staged_crc)
+        self.result.check_fits(bulk.products_bytes(request))
+        staged = self.staging.take(bulk.inputs_bytes(request, rows), request.staged_crc)
         return self._into_result(multiply(self.chip, request, vectors(request, staged, rows)))
 
     def _into_result(self, reading: Generator[int, None, bytes]) -> Steps:
@@ -163,7 +166,7 @@ class Firmware:
     def _get_planted(self, request: m.GetPlanted) -> Reply:
         check_range("array", request.array, 0, self.chip.parameters.arrays - 1)
         kinds, conductances = self.chip.planted(request.array)
-        return self.result.fill(kinds.tobytes() + conductances.astype("<i4").tobytes())
+        return self.result.fill(bulk.pack_planted(kinds.astype(np.int64), conductances.astype(np.int64)))
 
     def _wait(self, request: m.Wait) -> Reply:
         self._use_chip(request)
@@ -193,7 +196,7 @@ class Firmware:
             self._permits.check_lease()
             check_plan(request, self.chip, self._rules)
             shape = self.chip.parameters
-            staged = self.staging.take(staged_bytes(shape.devices), request.staged_crc)
+            staged = self.staging.take(bulk.plan_bytes(shape.devices), request.staged_crc)
             program = Program(request, shape, staged)
             self.jobs.start(program, program.rounds(self.chip, self.pulser.give))
         return m.Started(request.job_id)

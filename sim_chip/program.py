@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_protocol import bulk
 from firmware_protocol.jobs import JobState, Verdict
 from firmware_protocol.messages import RESET, SET, Job, StartProgram
 from firmware_protocol.status import Fault, Status
@@ -73,11 +74,6 @@ def ramps(plan: StartProgram) -> dict[int, Ramp]:
     }
 
 
-def staged_bytes(devices: int) -> int:
-    """Length of mask and targets."""
-    return (devices + 7) // 8 + 2 * devices
-
-
 def check_plan(plan: StartProgram, chip: VirtualChip, rules: PulseRules) -> None:
     """Refuse a plan with pulses that no limit allows, or that could never verify."""
     check_range("job_id", plan.job_id, 1, 0xFFFFFFFF)
@@ -106,10 +102,7 @@ class Program:
         self._round = 0
         self._conversions = 0
         self._ramps = ramps(plan)
-        mask_bytes = (devices + 7) // 8
-        mask = np.frombuffer(staged[:mask_bytes], np.uint8)
-        self._selected = np.unpackbits(mask, count=devices, bitorder="little").astype(bool)
-        self._targets = np.frombuffer(staged[mask_bytes:], "<u2").astype(np.int64)
+        self._selected, self._targets = bulk.unpack_plan(staged, devices)
         self._sums = np.zeros(devices, np.int64)
         self._was_read = np.zeros(devices, bool)
         self._gave_up = np.zeros(devices, bool)
@@ -192,9 +185,9 @@ class Program:
     def report(self) -> bytes:
         """The bytes that `OpenReport` describes."""
         words = (self._sums, self._pulses[SET], self._pulses[RESET], self._volt_codes, self._gate_codes)
-        return b"".join(block.astype("<u2").tobytes() for block in words) + self._verdicts().tobytes()
+        return bulk.ProgramCodes(*(word.astype(np.int64) for word in (*words, self._verdicts()))).pack()
 
-    def _verdicts(self) -> NDArray[np.uint8]:
+    def _verdicts(self) -> NDArray[np.int64]:
         low = self._errors() < 0
         verdicts = np.where(
             self._gave_up,
@@ -203,4 +196,4 @@ class Program:
         )
         verdicts[self._verified()] = Verdict.VERIFIED
         verdicts[~self._selected] = Verdict.SKIPPED
-        return verdicts.astype(np.uint8)
+        return verdicts.astype(np.int64)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_protocol import bulk
 from firmware_protocol.messages import Pulse, PulseMap
 from sim_chip.chip import VirtualChip
 from sim_chip.guard import PulseRules, check_range, check_span
@@ -50,7 +51,8 @@ def mapped_pulses(request: PulseMap, chip: VirtualChip, rules: PulseRules, stage
     rules.check_direction(request.direction)
     rules.check_width(request.width_ns)
     rules.check_count(1)
-    volts, gates = np.frombuffer(staged, "<u2").astype(np.uint16).reshape(2, -1)
+    codes = bulk.unpack_pulse_map(staged, chip.parameters.devices)
+    volts, gates = (of_devices.astype(np.uint16) for of_devices in codes)
     chosen = np.flatnonzero((volts != 0) & (gates != 0))
     volts, gates = volts[chosen], gates[chosen]
     rules.check_codes(request.direction, np.unique(volts).tolist(), np.unique(gates).tolist())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_protocol import bulk
 from firmware_protocol.messages import AUTO_GAIN, Multiply, ReadCells
 from firmware_protocol.status import Status
 from sim_chip.chip import VirtualChip
@@ -38,13 +39,13 @@ def read_cells(chip: VirtualChip, request: ReadCells) -> Generator[int, None, by
     """The result bytes of `ReadCells`; yields the reads done so far."""
     rows, cols = rectangle(request.row, request.row_count, request.col, request.col_count)
     sums = np.zeros(rows.size, np.int64)
-    gains = np.zeros(rows.size, np.uint8)
+    gains = np.zeros(rows.size, np.int64)
     block = max(1, READS_PER_SLICE // request.reads)
     for first in range(0, rows.size, block):
         part = slice(first, first + block)
         sums[part], gains[part] = _sums(chip, request, rows[part], cols[part])
         yield min(first + block, rows.size) * request.reads
-    return sums.astype("<u2").tobytes() + (gains.tobytes() if request.gain == AUTO_GAIN else b"")
+    return bulk.pack_cells(request, sums, gains)
 
 
 def _sums(
@@ -93,7 +94,7 @@ def check_multiply(request: Multiply, chip: VirtualChip) -> None:
 
 def vectors(request: Multiply, staged: bytes, rows: int) -> NDArray[np.int64]:
     """The staged inputs, shape (vectors, rows); refused where one does not fit the request."""
-    inputs = np.frombuffer(staged, "<i2").astype(np.int64).reshape(request.vectors, rows)
+    inputs = bulk.unpack_inputs(request, staged, rows)
     most = 2**request.input_bits - 1
     least = -most if request.signed else 0
     if inputs.min() < least or inputs.max() > most:
@@ -137,7 +138,7 @@ def multiply(chip: VirtualChip, request: Multiply, inputs: NDArray[np.int64]) ->
         sums.append(total)
         clipped.append(ends)
         yield first + len(part)
-    return np.concatenate(sums).astype("<i4").tobytes() + np.concatenate(clipped).astype(np.uint8).tobytes()
+    return bulk.pack_products(request, np.concatenate(sums), np.concatenate(clipped))
 
 
 def _codes(

@@ -128,4 +128,4 @@ def _traces(memory: MemoryResult) -> Any:
     states = memory.recall.states[:, :, 0]
     cosines = np.mean(states * memory.patterns[None], axis=-1, dtype=np.float64)
     energies = memory.recall.energies[:, :, 0]
-    return figures.energy_and_cosine(list(energies.T), list(cosines.T))
+    return figures.energy_and_cosine([*energies.T], [*np.atleast_2d(cosines).T])

@@ -1,8 +1,11 @@
 """Reads and products through the microcontroller, against what integers and Ohm's law say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from firmware_protocol import bulk
 from firmware_protocol import messages as m
 from firmware_protocol.status import Status
 from sim_chip.chip import VirtualChip
@@ -22,12 +25,9 @@ def code_of(microsiemens, ohms=30_000):
 
 def multiply(host, inputs, *, bits, signed=True, gain=0, reads=1, col=0, col_count=64):
     """Sums (vectors, cols) and clipped flags."""
-    crc = host.stage(np.asarray(inputs, "<i2").tobytes())
-    request = m.Multiply(0, gain, reads, bits, int(signed), col, col_count, len(inputs), crc)
-    data = host.fetch(request)
-    sums = np.frombuffer(data, "<i4", len(inputs) * col_count).reshape(-1, col_count)
-    flags = np.frombuffer(data[sums.nbytes :], np.uint8).reshape(sums.shape)
-    return sums.astype(int), flags
+    request = m.Multiply(0, gain, reads, bits, int(signed), col, col_count, len(inputs), 0)
+    crc = host.stage(bulk.pack_inputs(request, np.asarray(inputs)))
+    return bulk.unpack_products(request, host.fetch(replace(request, staged_crc=crc)))
 
 
 @pytest.mark.parametrize("microsiemens", [5, 50, 100, 150])
@@ -122,18 +122,18 @@ def test_what_the_chip_does_not_have_is_refused(host, request_):
 
 
 def test_an_input_outside_its_bits_is_refused(host):
-    crc = host.stage(np.full(64, 4, "<i2").tobytes())
+    crc = host.stage(bytes([4] * 64))
     assert host.refused(m.Multiply(0, 0, 1, 2, 1, 0, 64, 1, crc)) is Status.BAD_ARGUMENT
 
 
 def test_inputs_that_were_not_staged_whole_are_refused(host):
-    crc = host.stage(bytes(128))
+    crc = host.stage(bytes(64))
     assert host.refused(m.Multiply(0, 0, 1, 1, 0, 0, 64, 2, crc)) is Status.STAGING_INCOMPLETE
     assert host.refused(m.Multiply(0, 0, 1, 1, 0, 0, 64, 1, crc ^ 1)) is Status.STAGING_INCOMPLETE
 
 
 def test_a_result_larger_than_the_buffer_is_refused(host):
-    assert host.refused(m.Multiply(0, 0, 1, 1, 0, 0, 64, 2000, 0)) is Status.TOO_LARGE
+    assert host.refused(m.Multiply(0, 0, 1, 1, 0, 0, 64, 4000, 0)) is Status.TOO_LARGE
 
 
 def test_staging_ends_before_a_hole_and_offset_0_begins_anew(host):

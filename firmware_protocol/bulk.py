@@ -1,0 +1,169 @@
+"""How arrays of numbers lie in the staging and result buffers: both ways of each layout, once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware_protocol.messages import AUTO_GAIN, Multiply, ReadCells
+from firmware_protocol.wire import WireError
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+_MOST_CODE = 1023
+
+
+def _numbers(data: bytes, kind: str, count: int, offset: int = 0) -> Ints:
+    if len(data) < offset + np.dtype(kind).itemsize * count:
+        raise WireError(f"{len(data)} bytes are too few for {count} numbers from byte {offset} on")
+    return np.frombuffer(data, kind, count, offset).astype(np.int64)
+
+
+def _packed(flags: Flags) -> bytes:
+    return np.packbits(flags, bitorder="little").tobytes()
+
+
+def _unpacked(data: bytes, count: int, offset: int = 0) -> Flags:
+    octets = _numbers(data, "u1", (count + 7) // 8, offset).astype(np.uint8)
+    return np.unpackbits(octets, count=count, bitorder="little").astype(np.bool_)
+
+
+# Cells: sums, then gains if they were chosen by the chip
+
+
+def pack_cells(request: ReadCells, sums: Ints, gains: Ints) -> bytes:
+    """The result of `ReadCells`."""
+    chosen = gains.astype(np.uint8).tobytes() if request.gain == AUTO_GAIN else b""
+    return sums.astype("<u2").tobytes() + chosen
+
+
+def unpack_cells(request: ReadCells, data: bytes) -> tuple[Ints, Ints]:
+    """Sums of codes and gain indices, shape (row_count, col_count) each."""
+    shape = (request.row_count, request.col_count)
+    count = shape[0] * shape[1]
+    sums = _numbers(data, "<u2", count)
+    auto = request.gain == AUTO_GAIN
+    gains = _numbers(data, "u1", count, 2 * count) if auto else np.full(count, request.gain)
+    return sums.reshape(shape), gains.reshape(shape)
+
+
+# Products: the narrowest numbers that hold what the request can ask for
+
+
+def _input_kind(request: Multiply) -> str:
+    return "i1" if request.input_bits <= 7 else "<i2"
+
+
+def _sum_kind(request: Multiply) -> str:
+    most = _MOST_CODE * request.reads * (2**request.input_bits - 1)
+    return "<i2" if most <= 32767 else "<i4"
+
+
+def pack_inputs(request: Multiply, inputs: Ints) -> bytes:
+    """Inputs of shape (vectors, rows), staged for `Multiply`."""
+    return inputs.astype(_input_kind(request)).tobytes()
+
+
+def inputs_bytes(request: Multiply, rows: int) -> int:
+    """Length of the staged inputs."""
+    return np.dtype(_input_kind(request)).itemsize * request.vectors * rows
+
+
+def unpack_inputs(request: Multiply, data: bytes, rows: int) -> Ints:
+    """Staged inputs, shape (vectors, rows)."""
+    inputs = _numbers(data, _input_kind(request), request.vectors * rows)
+    return inputs.reshape(request.vectors, rows)
+
+
+def pack_products(request: Multiply, sums: Ints, clipped: Flags) -> bytes:
+    """The result of `Multiply`."""
+    return sums.astype(_sum_kind(request)).tobytes() + _packed(clipped)
+
+
+def products_bytes(request: Multiply) -> int:
+    """Length of the result of `Multiply`."""
+    count = request.vectors * request.col_count
+    return np.dtype(_sum_kind(request)).itemsize * count + (count + 7) // 8
+
+
+def unpack_products(request: Multiply, data: bytes) -> tuple[Ints, Flags]:
+    """Sums of codes and clipped flags, shape (vectors, col_count) each."""
+    shape = (request.vectors, request.col_count)
+    count = shape[0] * shape[1]
+    kind = _sum_kind(request)
+    sums = _numbers(data, kind, count)
+    clipped = _unpacked(data, count, np.dtype(kind).itemsize * count)
+    return sums.reshape(shape), clipped.reshape(shape)
+
+
+# Pulses of each device
+
+
+def pack_pulse_map(volt_codes: Ints, gate_codes: Ints) -> bytes:
+    """Codes of each device, staged for `PulseMap`."""
+    return volt_codes.astype("<u2").tobytes() + gate_codes.astype("<u2").tobytes()
+
+
+def unpack_pulse_map(data: bytes, devices: int) -> tuple[Ints, Ints]:
+    """Voltage and gate codes, shape (devices,) each."""
+    return _numbers(data, "<u2", devices), _numbers(data, "<u2", devices, 2 * devices)
+
+
+# Write-and-verify
+
+
+def pack_plan(mask: Flags, targets: Ints) -> bytes:
+    """Devices to program and their targets, staged for `StartProgram`."""
+    return _packed(mask) + targets.astype("<u2").tobytes()
+
+
+def plan_bytes(devices: int) -> int:
+    """Length of a staged plan."""
+    return (devices + 7) // 8 + 2 * devices
+
+
+def unpack_plan(data: bytes, devices: int) -> tuple[Flags, Ints]:
+    """Mask and targets, shape (devices,) each."""
+    return _unpacked(data, devices), _numbers(data, "<u2", devices, (devices + 7) // 8)
+
+
+@dataclass(frozen=True)
+class ProgramCodes:
+    """What a finished write-and-verify job says of each device; arrays of one shape."""
+
+    final_sums: Ints
+    set_pulses: Ints
+    reset_pulses: Ints
+    volt_codes: Ints
+    gate_codes: Ints
+    verdicts: Ints
+
+    def pack(self) -> bytes:
+        """The result of `OpenReport`."""
+        words = (self.final_sums, self.set_pulses, self.reset_pulses, self.volt_codes, self.gate_codes)
+        return (
+            b"".join(block.astype("<u2").tobytes() for block in words) + self.verdicts.astype("u1").tobytes()
+        )
+
+
+def unpack_report(data: bytes, shape: tuple[int, int]) -> ProgramCodes:
+    """The report of an array of `shape` (rows, cols)."""
+    count = shape[0] * shape[1]
+    words = [_numbers(data, "<u2", count, 2 * count * block).reshape(shape) for block in range(5)]
+    words.append(_numbers(data, "u1", count, 10 * count).reshape(shape))
+    return ProgramCodes(*words)
+
+
+# What a virtual chip was made with
+
+
+def pack_planted(kinds: Ints, conductances: Ints) -> bytes:
+    """The result of `GetPlanted`."""
+    return kinds.astype("u1").tobytes() + conductances.astype("<i4").tobytes()
+
+
+def unpack_planted(data: bytes, shape: tuple[int, int]) -> tuple[Ints, Ints]:
+    """Kinds, and conductances in 10 pS, shape (rows, cols) each."""
+    count = shape[0] * shape[1]
+    return _numbers(data, "u1", count).reshape(shape), _numbers(data, "<i4", count, count).reshape(shape)
