@@ -19,7 +19,8 @@ from sim_chip.guard import MAX_TTL_MS, MIN_TTL_MS, NEW_BOARD, BadFrameWatch, Per
 
 _log = logging.getLogger(__name__)
 
-BAD_FRAMES_PER_SECOND: Final = 200
+BAD_FRAMES_PER_SECOND: Final = 5000
+"""Rate at which a line is given up: well above a bad cable at full USB speed, below a jammed one."""
 
 
 @dataclass
