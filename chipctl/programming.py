@@ -50,7 +50,7 @@ class PulseSchedule(BaseModel):
     inner_tolerance: float = Field(2e-6, gt=0)
     """Pulsing goes on until a device is within this of its target. Stopping just inside the outer
     tolerance leaves a bias towards the side a device came from."""
-    zero_aim: float = Field(1e-6, ge=0)
+    zero_aim: float = Field(1.5e-6, ge=0)
     """A target of zero is aimed this far below it, one at the inner tolerance not at all, in between in
     proportion: a conductance lies above zero only, so an even band would leave all of them high."""
     reads: int = Field(2, ge=1, le=64)

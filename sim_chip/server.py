@@ -26,9 +26,9 @@ class Endpoint:
     was away, it takes as long again at the next call.
     """
 
-    def __init__(self, address: str) -> None:
-        self.name = address
-        self._board = Board(Setup.from_address(address))
+    def __init__(self, name: str, board: Board) -> None:
+        self.name = name
+        self._board = board
         self._left_s = time.monotonic()
 
     def write(self, data: bytes) -> None:
@@ -69,7 +69,7 @@ def connect(address: str) -> Endpoint:
     Raises:
         ValueError: A key or preset that there is not, or a state file of another chip.
     """
-    return Endpoint(address)
+    return Endpoint(address, Board(Setup.from_address(address)))
 
 
 class _Host:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+pytest_plugins = ["chipctl.pytest_plugin"]
+
 
 @pytest.fixture(scope="session")
 def system_program() -> Callable[..., str]:

@@ -44,8 +44,8 @@ class Bars(ProgressShown):
 
     def __init__(self) -> None:
         self._bars = Progress(
-            TextColumn("{task.description:<46}"),
-            BarColumn(bar_width=28),
+            TextColumn("{task.description:<40}"),
+            BarColumn(bar_width=14),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}", style="dim"),

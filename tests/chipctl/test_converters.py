@@ -37,7 +37,14 @@ def test_one_code_is_the_published_conductance(gain, microsiemens):
 
 
 def test_the_most_sensitive_gain_that_takes_a_current_is_chosen():
-    assert [READOUT.highest_gain(amps) for amps in (1e-6, 10e-6, 100e-6, 500e-6, 3e-3, 1)] == [4, 3, 2, 1, 0, 0]
+    assert [READOUT.highest_gain(amps) for amps in (1e-6, 10e-6, 100e-6, 500e-6, 3e-3, 1)] == [
+        4,
+        3,
+        2,
+        1,
+        0,
+        0,
+    ]
 
 
 def test_a_gain_the_chip_does_not_have_is_refused():

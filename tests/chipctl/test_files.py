@@ -67,7 +67,9 @@ def test_a_map_survives_its_file_to_the_bit(tmp_path, suffix, write):
     np.testing.assert_array_equal(load_map(tmp_path / f"map{suffix}"), values)
 
 
-@pytest.mark.parametrize(("name", "data"), [("a.npy", b"not numpy"), ("a.csv", b"1,2\n3,x\n"), ("a.csv", b"\xff\xfe")])
+@pytest.mark.parametrize(
+    ("name", "data"), [("a.npy", b"not numpy"), ("a.csv", b"1,2\n3,x\n"), ("a.csv", b"\xff\xfe")]
+)
 def test_a_file_that_is_no_map_is_named(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ValueError, match=r"a\.(npy|csv)"):

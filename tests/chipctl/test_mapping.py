@@ -50,9 +50,7 @@ def test_a_network_that_does_not_fit_is_refused():
         place((64, 128), 3, 64, 64)
 
 
-@given(
-    st.lists(st.integers(1, 100), min_size=2, max_size=4), st.integers(1, 6), st.integers(0, 2**32 - 1)
-)
+@given(st.lists(st.integers(1, 100), min_size=2, max_size=4), st.integers(1, 6), st.integers(0, 2**32 - 1))
 def test_every_weight_lies_on_exactly_one_pair_and_is_found_again(sizes, arrays, seed):
     try:
         placement = place(sizes, arrays, 64, 64)

@@ -1,0 +1,36 @@
+"""Chips whose truth a test knows, driven through every byte of the wire."""
+
+from contextlib import ExitStack
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from chipctl.chip import Chip
+from chipctl.link import Link
+from sim_chip.chip import VirtualChip
+from sim_chip.mcu import VirtualMcu
+from sim_chip.presets import preset
+from sim_chip.server import Endpoint
+
+
+@pytest.fixture
+def make_chip():
+    """`make_chip("ideal", conductance=50e-6)`: a driver, and below its wire the chip as `chip.truth`.
+
+    conductance: siemens of all devices, or (arrays, rows, cols).
+    """
+    with ExitStack() as stack:
+
+        def make(kind="ideal", seed=0, *, conductance=None, **options):
+            if conductance is not None:
+                options["conductance"] = np.broadcast_to(conductance, (3, 64, 64))
+            truth = VirtualChip(preset(kind), seed, **options)
+            mcu = VirtualMcu(truth)
+            board = SimpleNamespace(mcu=mcu, close=mcu.power_down)
+            link = stack.enter_context(Link(Endpoint(f"sim://{kind}-{seed}", board)))
+            chip = Chip.over(link)
+            chip.truth = truth
+            return chip
+
+        yield make
