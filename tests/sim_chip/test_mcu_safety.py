@@ -236,14 +236,16 @@ def test_a_bound_on_pulses_per_second_slows_pulses_down_in_the_chips_time(host):
     assert host.ask(m.GetBook()).clock_ns - before == 6 * 10_000_000
 
 
-def test_a_storm_of_bad_frames_latches_a_fault(host):
+def test_a_storm_of_bad_frames_latches_a_fault(make_host):
+    host = make_host(bad_frames_per_second=200)
     host.mcu.receive(b"\1\2\3\0" * 200)
     assert host.ask(m.GetState()).fault == Fault.NONE
     host.mcu.receive(b"\1\2\3\0")
     assert host.ask(m.GetState()).fault == Fault.BAD_FRAME_STORM
 
 
-def test_bad_frames_spread_over_time_are_no_storm(host):
+def test_bad_frames_spread_over_time_are_no_storm(make_host):
+    host = make_host(bad_frames_per_second=200)
     for _ in range(10):
         host.mcu.receive(b"\1\2\3\0" * 150)
         host.clock.now += 1.0
