@@ -22,7 +22,8 @@ def test_a_device_reads_as_its_conductance_within_half_a_code(make_chip):
 
     found = chip.read(2, gain=2)
 
-    np.testing.assert_allclose(found, conductance[2], rtol=0, atol=half_a_code(chip, 2) / 0.1999)
+    # Half a code by rounding; references rounded down to DAC codes put the zero 0.11 codes low
+    np.testing.assert_allclose(found, conductance[2], rtol=1e-3, atol=0.7 * chip.readout.lsb_siemens(2))
 
 
 def test_automatic_gain_resolves_nanosiemens(make_chip):
@@ -68,14 +69,14 @@ def test_a_device_beyond_the_range_is_an_error_not_a_number(make_chip):
 
 
 def test_the_measured_zero_takes_out_the_columns_offsets(make_chip):
-    chip = make_chip("good", conductance=np.zeros((3, 64, 64)))
-    region, devices = Region(0, 8, 0, 64), 8 * 64
-    before = chip.read(0, region, gain=2, reads=64)
+    chip = make_chip("good", conductance=0.0)
+    before = np.median(chip.read(0, gain=2, reads=16), axis=0)
     chip.measure_zero(0)
-    after = chip.read(0, region, gain=2, reads=64)
+    after = np.median(chip.read(0, gain=2, reads=16), axis=0)
 
-    assert np.abs(before.mean()) > 0.4e-6
-    assert np.abs(after.mean()) < 5 * 0.5e-6 / np.sqrt(devices)
+    # Offsets of -1.6 ± 1.5 codes; what stays is the noise of the two measurements
+    assert np.mean(before) < -0.5e-6
+    assert np.abs(after).max() < 0.25 * chip.readout.lsb_siemens(2)
 
 
 def test_pulses_move_the_chosen_devices_and_no_others(make_chip):
@@ -119,7 +120,7 @@ def test_a_pulse_outside_the_limits_never_leaves_the_host(make_chip, shape, word
         chip.pulse(0, shape)
 
     assert chip.board.link_statistics().requests <= sent + 1, "asking for limits is all that was sent"
-    assert chip.truth.total_pulses == 0
+    assert chip.board.state().total_pulses == 0
 
 
 def test_tightened_limits_hold_on_the_host_and_in_the_board(make_chip):

@@ -58,5 +58,5 @@ def test_the_map_is_kept_in_the_profile(make_chip):
 def test_the_cost_of_a_scan_is_told(make_chip):
     chip = make_chip("good", seed=2)
     report = scan(chip, 0)
-    assert report.pulses == chip.truth.total_pulses
-    assert report.reads == chip.truth.total_reads
+    assert report.pulses == chip.board.state().total_pulses
+    assert report.reads == chip.board.book().reads
