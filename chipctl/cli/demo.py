@@ -68,12 +68,7 @@ def demo(
     )
     record = RunRecord.begin("demo", seeds={"demo": seed}, policy=settings.model_dump(mode="json"))
     with Run(runs, record) as run, open_chip(chip, settings, profile) as opened:
-        run.update(chip=identity(chip, opened))
-        with Bars().shown() as bars:
-            result = run_first_light(opened, options, bars)
-        summary = summarise(opened, result)
-        summary["report"] = str(run.report_path)
-        keep(run, opened, result, summary)
+        summary = perform(run, opened, chip, options)
         if profile:
             opened.profile.save(profile)
     if as_json:
@@ -82,6 +77,17 @@ def demo(
         _print(summary)
     if not summary["holds"]:
         raise typer.Exit(1)
+
+
+def perform(run: Run, chip: Chip, address: str, options: FirstLight) -> dict[str, Any]:
+    """Run everything on an open chip, keep it in the run, and sum it up."""
+    run.update(chip=identity(address, chip))
+    with Bars().shown() as bars:
+        result = run_first_light(chip, options, bars)
+    summary = summarise(chip, result)
+    summary["report"] = str(run.report_path)
+    keep(run, chip, result, summary)
+    return summary
 
 
 def identity(address: str, chip: Chip) -> ChipIdentity:

@@ -2,13 +2,14 @@
 
 import os
 import sys
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import click
 import structlog
 import typer
 
-from chipctl.cli import demo, info, program, read, recall, scan
+from chipctl.cli import book, demo, info, program, read, recall, scan, sweep
 from chipctl.cli.screen import remark
 from chipctl.errors import ChipctlError
 from chipctl.runs.log import configure
@@ -33,8 +34,10 @@ def _verbosity(
     configure(verbose, echo=remark)
 
 
-for module in (demo, info, read, scan, program, recall):
+for module in (demo, info, read, scan, program, recall, sweep, book):
     module.declare(app)
+for command in sorted(entry_points(group="chipctl.commands"), key=lambda point: point.name):
+    command.load()(app)
 
 
 def run() -> None:

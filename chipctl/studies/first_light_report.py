@@ -8,7 +8,7 @@ from chipctl.mapping import ArrayTarget
 from chipctl.runs import figures
 from chipctl.runs.record import RunRecord
 from chipctl.runs.report import Fact, Figure, Report, Section, Table, provenance_section
-from chipctl.studies.first_light import FirstLightResult, MemoryResult
+from chipctl.studies.first_light import ArrayResult, FirstLightResult, MemoryResult
 
 
 def first_light_report(result: FirstLightResult, summary: dict[str, Any], record: RunRecord) -> Report:
@@ -102,7 +102,11 @@ def _memory(memory: MemoryResult) -> Section:
     return Section(
         f"Memory {memory.name}",
         f"On {names}. Differential pairs of neighbouring columns hold the signed weights.",
-        figures=[
+        Table(
+            ("array", "devices", "verified", "error", "pulses a device", "reads a device"),
+            [_array_row(array, outcome) for array, outcome in memory.arrays.items()],
+        ),
+        [
             Figure(
                 "Target and readback conductance, and their difference; marked devices are stuck.",
                 figures.conductance_maps(target, readback, stuck, list(memory.arrays)),
@@ -118,6 +122,18 @@ def _memory(memory: MemoryResult) -> Section:
             Figure("Energy and cosine against iteration, first copy of each digit.", _traces(memory)),
         ],
     )
+
+
+def _array_row(array: int, outcome: ArrayResult) -> list[object]:
+    report, mask = outcome.report, outcome.planned.mask
+    return [
+        array,
+        report.devices,
+        f"{report.verified[mask].mean():.1%}",
+        f"{outcome.errors.mean() * 1e6:+.2f} ± {outcome.errors.std() * 1e6:.2f} µS",
+        f"{report.pulses[mask].mean():.1f}",
+        f"{report.reads / report.devices:.1f}",
+    ]
 
 
 def _shown(conductance: Any, planned: ArrayTarget) -> Any:
