@@ -87,6 +87,10 @@ class Board(Protocol):
         """Give each device its own pulse; code 0 skips it."""
         ...
 
+    def sweep(self, request: m.Sweep, volt_codes: bulk.Ints) -> tuple[bulk.Ints, bulk.Ints]:
+        """Give one device a staircase: ADC codes and gain indices, shape (steps,) each."""
+        ...
+
     def program(self, request: m.StartProgram, staged: bytes) -> Iterator[m.Job]:
         """Run a write-and-verify job, yielding its progress until it has ended."""
         ...
@@ -198,6 +202,20 @@ class NativeBoard:
         self._link.stage(staged)
         request = m.PulseMap(array, direction, width_ns, crc32c.crc32c(staged))
         return self._effect(request, devices=volt_codes.size)
+
+    def sweep(self, request: m.Sweep, volt_codes: bulk.Ints) -> tuple[bulk.Ints, bulk.Ints]:
+        """ADC codes and gain indices at each step of a staircase, shape (steps,) each.
+
+        `request.steps` and `request.staged_crc` are filled in here from `volt_codes`, shape (steps,).
+        """
+        staged = bulk.pack_staircase(volt_codes)
+        self._link.stage(staged)
+        sized = replace(request, steps=volt_codes.size, staged_crc=crc32c.crc32c(staged))
+        expect_s = (1e-4 + request.dwell_ns * 1e-9) * volt_codes.size
+        replies = self._link.pipeline([m.Arm(LEASE_MS), sized], expect_s=expect_s)
+        result = replies[-1]
+        assert isinstance(result, m.Result)
+        return bulk.unpack_words(self._link.collect(result), volt_codes.size)
 
     def _effect(self, request: m.Pulse | m.PulseMap, devices: int) -> m.Pulsed:
         replies = self._link.pipeline([m.Arm(LEASE_MS), request], expect_s=2e-6 * devices)

@@ -15,7 +15,7 @@ from chipctl.errors import ProtocolError, SaturationError
 from chipctl.link import Link
 from chipctl.profile import ChipProfile
 from chipctl.transport import open_transport
-from firmware_protocol.messages import AUTO_GAIN, RESET, SET, Multiply, Pulse
+from firmware_protocol.messages import AUTO_GAIN, RESET, SET, Multiply, Pulse, Sweep
 
 Siemens = NDArray[np.float64]
 Volts = NDArray[np.float64]
@@ -52,6 +52,33 @@ class PulseShape:
     def width_ns(self) -> int:
         """Width in whole nanoseconds."""
         return round(self.width_seconds * 1e9)
+
+
+@dataclass(frozen=True)
+class ChipBook:
+    """Where the chip's time and energy went since it was powered; what the board took is kept apart."""
+
+    seconds: float
+    """The chip's own clock; simulated time on a virtual chip."""
+    joules: dict[str, float]
+    """Of the chip, by cause: row drivers, array, TIA, ADC, SET pulses, RESET pulses."""
+    board_joules: float
+    """Of the board and its microcontroller; 0 where the board does not measure it."""
+    reads: int
+    """Single-device reads."""
+    products: int
+    """Analog vector products, one per bit and sign."""
+    set_pulses: int
+    reset_pulses: int
+
+    @property
+    def chip_joules(self) -> float:
+        """All of the chip's own energy."""
+        return sum(self.joules.values())
+
+
+_ENERGY_CAUSES = ("row drivers", "array", "TIA", "ADC", "SET pulses", "RESET pulses")
+"""Of the chip, in the order of `Book.energy_fj`; the board's comes after them."""
 
 
 class Chip:
@@ -241,6 +268,45 @@ class Chip:
         self.check_width(width_ns)
         return self.board.pulse_map(array, direction, width_ns, volt_codes, gate_codes).pulses
 
+    def sweep(  # noqa: PLR0913 - one staircase is all of these
+        self,
+        array: int,
+        row: int,
+        col: int,
+        direction: int,
+        volts: ArrayLike,
+        gate_volts: float,
+        dwell_seconds: float,
+    ) -> Amps:
+        """Current of one device at each voltage of a DC staircase, amperes, shape (steps,).
+
+        Changes the device: each step acts as a pulse of the dwell's width. The current is read at the
+        end of the dwell, at that step's voltage, with automatic gain. Voltages and currents are positive
+        in both directions; `direction` gives their sign.
+
+        Raises:
+            ValueError: Outside the chip, or above the board's limits; nothing was sent.
+            SaturationError: A current was beyond the ADC's range; the device was swept all the same.
+            OutcomeUnknown: The board did not answer; some steps may have been given.
+        """
+        self._check_region(array, Region(row, 1, col, 1))
+        steps = np.asarray(volts, np.float64)
+        most = min(self.board.limits.pulses_per_device, 0xFFFF)
+        if steps.ndim != 1 or not 1 <= steps.size <= most:
+            raise ValueError(f"a staircase has 1 to {most} voltages in a row, not shape {steps.shape}")
+        volt_codes, gate = self.pulse_codes(direction, steps, gate_volts)
+        dwell_ns = round(dwell_seconds * 1e9)
+        self.check_width(dwell_ns)
+        request = Sweep(array, direction, row, col, int(gate), dwell_ns, 0, 0)
+        codes, gains = self.board.sweep(request, volt_codes)
+        if np.any(codes >= self.readout.full_scale):
+            raise SaturationError(
+                f"array {array}: the current of row {row}, column {col} was beyond the ADC's range at "
+                f"{steps[int(np.argmax(codes))]:g} V; sweep to lower voltages"
+            )
+        scale = np.array([self.readout.lsb_amps(g) for g in range(len(self.readout.gain_ohms))])
+        return np.asarray((codes - self.zero_codes(array)[col]) * scale[gains])
+
     def pulse_codes(
         self, direction: int, volts: ArrayLike, gate_volts: ArrayLike
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -305,6 +371,20 @@ class Chip:
     def wait(self, seconds: float) -> None:
         """Let the chip rest; a virtual chip moves its clock at once."""
         self.board.wait(round(seconds * 1e3))
+
+    def book(self) -> ChipBook:
+        """The chip's time and energy since it was powered, by cause."""
+        book = self.board.book()
+        *chip, board = (femto * 1e-15 for femto in book.energy_fj[: len(_ENERGY_CAUSES) + 1])
+        return ChipBook(
+            seconds=book.clock_ns * 1e-9,
+            joules=dict(zip(_ENERGY_CAUSES, chip, strict=True)),
+            board_joules=board,
+            reads=book.reads,
+            products=book.products,
+            set_pulses=book.set_pulses,
+            reset_pulses=book.reset_pulses,
+        )
 
     def safe(self) -> None:
         """Zero the outputs and end any job."""

@@ -110,6 +110,37 @@ def unpack_pulse_map(data: bytes, devices: int) -> tuple[Ints, Ints]:
     return _numbers(data, "<u2", devices), _numbers(data, "<u2", devices, 2 * devices)
 
 
+# Staircases: a word holds gain and code
+
+_CODE_BITS = 10
+
+
+def pack_staircase(volt_codes: Ints) -> bytes:
+    """Voltage codes of shape (steps,), staged for `Sweep`."""
+    return volt_codes.astype("<u2").tobytes()
+
+
+def staircase_bytes(steps: int) -> int:
+    """Length of a staged staircase, and of its result."""
+    return 2 * steps
+
+
+def unpack_staircase(data: bytes, steps: int) -> Ints:
+    """Voltage codes, shape (steps,)."""
+    return _numbers(data, "<u2", steps)
+
+
+def pack_words(words: Ints) -> bytes:
+    """The result of `Sweep`."""
+    return words.astype("<u2").tobytes()
+
+
+def unpack_words(data: bytes, steps: int) -> tuple[Ints, Ints]:
+    """ADC codes and gain indices, shape (steps,) each."""
+    words = _numbers(data, "<u2", steps)
+    return words & _MOST_CODE, words >> _CODE_BITS
+
+
 # Write-and-verify
 
 

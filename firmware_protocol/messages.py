@@ -475,6 +475,31 @@ class PulseMap(Request[Pulsed]):
 
 
 @dataclass(frozen=True)
+class Sweep(Request[Result]):
+    """Give one device a DC staircase and read its current at every step. Needs the lease.
+
+    Staged: a u16 voltage code per step. Each voltage is held for the dwell and changes the device as a
+    pulse of that width does; the current is converted at the end of the dwell, with automatic gain.
+    Result: one u16 word per step, gain index << 10 | ADC code.
+    """
+
+    OPCODE = 0x32
+    CLASS = OpClass.EFFECT
+    REPLY = Result
+
+    array: U8
+    direction: U8
+    """`SET` or `RESET`."""
+    row: U8
+    col: U8
+    gate_code: U16
+    dwell_ns: U32
+    """At each voltage; bounded as a pulse's width is, and the steps as pulses per device."""
+    steps: U16
+    staged_crc: U32
+
+
+@dataclass(frozen=True)
 class Started(Message):
     """The job runs."""
 
@@ -624,6 +649,7 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     Wait,
     Pulse,
     PulseMap,
+    Sweep,
     StartProgram,
     GetJob,
     StopJob,

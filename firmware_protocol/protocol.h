@@ -34,7 +34,7 @@
 /* Direction of a pulse that raises conductance. */
 #define CHIP_SET 1u
 
-#define CHIP_SCHEMA_HASH 0x3720cf5fu
+#define CHIP_SCHEMA_HASH 0x4ebe15f3u
 
 /* Bytes a frame adds to a payload of less than 230 bytes: header, CRC, one of COBS, the delimiter. */
 #define CHIP_OVERHEAD 20u
@@ -187,6 +187,7 @@ enum chip_opcode {
     CHIP_OPCODE_WAIT = 0x23,
     CHIP_OPCODE_PULSE = 0x30,
     CHIP_OPCODE_PULSE_MAP = 0x31,
+    CHIP_OPCODE_SWEEP = 0x32,
     CHIP_OPCODE_START_PROGRAM = 0x38,
     CHIP_OPCODE_GET_JOB = 0x39,
     CHIP_OPCODE_STOP_JOB = 0x3a,
@@ -418,6 +419,28 @@ struct chip_pulse_map {
     uint32_t staged_crc;
 };
 _Static_assert(sizeof(struct chip_pulse_map) == 10, "layout of chip_pulse_map");
+
+/* Sweep, 0x32, EFFECT, answered by chip_result.
+ *
+ * Give one device a DC staircase and read its current at every step. Needs the lease.
+ *
+ * Staged: a u16 voltage code per step. Each voltage is held for the dwell and changes the device as a pulse
+ * of that width does; the current is converted at the end of the dwell, with automatic gain. Result: one u16
+ * word per step, gain index << 10 | ADC code.
+ */
+struct chip_sweep {
+    uint8_t array;
+    /* `SET` or `RESET`. */
+    uint8_t direction;
+    uint8_t row;
+    uint8_t col;
+    uint16_t gate_code;
+    /* At each voltage; bounded as a pulse's width is, and the steps as pulses per device. */
+    uint32_t dwell_ns;
+    uint16_t steps;
+    uint32_t staged_crc;
+};
+_Static_assert(sizeof(struct chip_sweep) == 16, "layout of chip_sweep");
 
 /* StartProgram, 0x38, EFFECT, answered by chip_started.
  *
@@ -739,6 +762,7 @@ _Static_assert(sizeof(struct chip_refusal) == 69, "layout of chip_refusal");
     X(WAIT, wait, EFFECT, 4, 0, WAITED) \
     X(PULSE, pulse, EFFECT, 16, 0, PULSED) \
     X(PULSE_MAP, pulse_map, EFFECT, 10, 0, PULSED) \
+    X(SWEEP, sweep, EFFECT, 16, 0, RESULT) \
     X(START_PROGRAM, start_program, EFFECT, 50, 0, STARTED) \
     X(GET_JOB, get_job, PURE, 4, 0, JOB) \
     X(STOP_JOB, stop_job, PURE, 4, 0, JOB) \
