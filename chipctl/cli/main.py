@@ -3,9 +3,8 @@
 import os
 import sys
 from importlib.metadata import entry_points
-from typing import Annotated
+from typing import Annotated, Final, cast
 
-import click
 import structlog
 import typer
 
@@ -13,6 +12,12 @@ from chipctl.cli import book, demo, info, program, read, recall, scan, sweep
 from chipctl.cli.screen import remark
 from chipctl.errors import ChipctlError
 from chipctl.runs.log import configure
+
+_USAGE: Final = 2
+"""Exit status of wrong words, and of a file that is none."""
+
+_UsageError = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])
+"""Wrong words on the command line; typer carries its own click, whose errors it does not name."""
 
 app = typer.Typer(
     name="chipctl",
@@ -44,17 +49,15 @@ def run() -> None:
     """Run the command line; every failure is one clear line and an exit status."""
     try:
         status = app(standalone_mode=False)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         status = _stopped()
-    except KeyboardInterrupt:
-        status = _stopped()
-    except click.ClickException as error:
+    except _UsageError as error:
         error.show()
-        status = error.exit_code
+        status = _USAGE
     except ChipctlError as error:
         status = _failed(error, error.exit_status)
     except (ValueError, OSError) as error:
-        status = _failed(error, 2)
+        status = _failed(error, _USAGE)
     sys.exit(status if isinstance(status, int) else 0)
 
 
