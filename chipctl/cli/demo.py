@@ -11,6 +11,7 @@ from chipctl.cli import program
 from chipctl.cli.info import describe
 from chipctl.cli.options import AsJson, ChipAddress, Config, Profile, open_chip
 from chipctl.cli.screen import Bars, print_json, print_table, remark
+from chipctl.memory.digits import Digits, load_digits
 from chipctl.memory.store import StoredMemory
 from chipctl.runs.record import ChipIdentity, RunRecord
 from chipctl.runs.store import Run
@@ -58,7 +59,6 @@ def demo(
     settings = Settings.load(config)
     options = FirstLight(
         seed=seed,
-        data=data,
         rule=rule,
         hidden=hidden,
         draws=draws,
@@ -67,8 +67,10 @@ def demo(
         controls=controls,
     )
     record = RunRecord.begin("demo", seeds={"demo": seed}, policy=settings.model_dump(mode="json"))
-    with Run(runs, record) as run, open_chip(chip, settings, profile) as opened:
-        summary = perform(run, opened, chip, options)
+    digits = load_digits(data)
+    with open_chip(chip, settings, profile) as opened, Run(runs, record) as run:
+        run.update(chip=identity(chip, opened))
+        summary = perform(run, opened, options, digits)
         if profile:
             opened.profile.save(profile)
     if as_json:
@@ -79,11 +81,10 @@ def demo(
         raise typer.Exit(1)
 
 
-def perform(run: Run, chip: Chip, address: str, options: FirstLight) -> dict[str, Any]:
+def perform(run: Run, chip: Chip, options: FirstLight, digits: Digits) -> dict[str, Any]:
     """Run everything on an open chip, keep it in the run, and sum it up."""
-    run.update(chip=identity(address, chip))
     with Bars().shown() as bars:
-        result = run_first_light(chip, options, bars)
+        result = run_first_light(chip, options, digits, bars)
     summary = summarise(chip, result)
     summary["report"] = str(run.report_path)
     keep(run, chip, result, summary)

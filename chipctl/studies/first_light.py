@@ -6,23 +6,26 @@ of 64 neurons and 64-16-64.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from chipctl.chip import Chip, PulseShape, Siemens
 from chipctl.faults import ScanReport, ScanSchedule, scan
 from chipctl.mapping import ArrayTarget, PairRange, Placement, array_targets, pair_ranges, place
 from chipctl.memory.associative import AssociativeMemory, ChipRecall, cosine
-from chipctl.memory.digits import draw_one_per_class, load_digits, to_patterns
+from chipctl.memory.digits import Digits, draw_one_per_class, to_patterns
 from chipctl.memory.learning import Box, Hidden, Paper, Robust, Rule, TrainedMemory, train
 from chipctl.memory.learning.recall import flip
 from chipctl.profile import FaultMap
 from chipctl.programming import ProgramReport, PulseSchedule, program
 from chipctl.progress import Progress
+from chipctl.runs.log import bind_operation
 from firmware_protocol.messages import RESET, SET
+
+_log = structlog.get_logger()
 
 SIZES = ((64, 64), (64, 16, 64))
 """The two memories of the paper."""
@@ -40,8 +43,6 @@ class FirstLight:
     """What to run: everything random follows from `seed`."""
 
     seed: int = 0
-    data: Path | None = None
-    """Folder with MNIST's idx files; the bundled digits by default."""
     rule: Literal["robust", "paper"] = "robust"
     hidden: Hidden = "sign"
     flip_probability: float = 0.1
@@ -122,14 +123,14 @@ class FirstLightResult:
     memories: tuple[MemoryResult, ...]
 
 
-def run_first_light(chip: Chip, options: FirstLight, progress: Progress) -> FirstLightResult:
+def run_first_light(chip: Chip, options: FirstLight, digits: Digits, progress: Progress) -> FirstLightResult:
     """Scan, train, program and recall on the chip. Changes every device of the arrays in use.
 
     Raises:
-        ValueError: The digits cannot be read, or a policy is outside the board's limits.
+        ValueError: A policy is outside the board's limits.
     """
     rng = np.random.default_rng(options.seed)
-    patterns = to_patterns(draw_one_per_class(load_digits(options.data), rng))
+    patterns = to_patterns(draw_one_per_class(digits, rng))
     scans = {array: _scan(chip, array, options, progress) for array in range(chip.arrays)}
     memories = tuple(_memory(chip, sizes, patterns, options, progress, rng) for sizes in SIZES)
     return FirstLightResult(options, scans, memories)
@@ -138,8 +139,11 @@ def run_first_light(chip: Chip, options: FirstLight, progress: Progress) -> Firs
 def _scan(chip: Chip, array: int, options: FirstLight, progress: Progress) -> ScanReport:
     chip.measure_zero(array)
     steps = 2 * len(options.scan.set_volts)
-    with progress.stage(f"scan array {array} for stuck devices", steps) as tell:
-        return scan(chip, array, options.scan, lambda p: tell(p.step, f"{p.suspects} not moved yet"))
+    label = f"scan array {array} for stuck devices"
+    with bind_operation("scan"), progress.stage(label, steps) as tell:
+        report = scan(chip, array, options.scan, lambda p: tell(p.step, f"{p.suspects} not moved yet"))
+        _log.info("array scanned", array=array, stuck=report.faults.count(), pulses=report.pulses)
+    return report
 
 
 def _memory(
@@ -188,7 +192,7 @@ def _train(
 ) -> TrainedMemory:
     name = "-".join(map(str, placement.sizes))
     boxes = [_box(ranges) for ranges in pair_ranges(placement, faults)]
-    with progress.stage(f"train {name}", 1) as tell:
+    with bind_operation("train"), progress.stage(f"train {name}", 1) as tell:
         trained = train(patterns, placement.sizes, boxes, _rule(options, int(rng.integers(2**31))))
         tell(1)
     return trained
@@ -208,7 +212,7 @@ def _program(
     chip: Chip, array: int, plan: ArrayTarget, options: FirstLight, progress: Progress
 ) -> ArrayResult:
     total = int(np.count_nonzero(plan.mask))
-    with progress.stage(f"program array {array}", total) as tell:
+    with bind_operation("program"), progress.stage(f"program array {array}", total) as tell:
         report = program(
             chip,
             array,
@@ -218,6 +222,8 @@ def _program(
             on_progress=lambda p: tell(p.verified, f"round {p.round}, {p.pulses} pulses"),
         )
         tell(total)
+        verified = int(np.count_nonzero(report.verified & plan.mask))
+        _log.info("array programmed", array=array, devices=total, verified=verified, rounds=report.rounds)
     readback = chip.read(array, reads=_READBACK_READS, gain=options.schedule.gain)
     return ArrayResult(plan, report, readback)
 
@@ -252,9 +258,10 @@ class _Trial:
     def recall(self, label: str) -> ChipRecall:
         """Recall all cues; states of shape (iterations + 1, digits, draws, neurons)."""
         memory = AssociativeMemory(self.chip, self.placement, self.trained.layers, self.options.hidden)
-        with self.progress.stage(label, 1) as tell:
+        with bind_operation("recall"), self.progress.stage(label, 1) as tell:
             found = memory.recall(self.cues.reshape(-1, self.cues.shape[-1]))
             tell(1)
+            _log.info(label, settled=int(found.settled.sum()), iterations=int(found.iterations.max()))
         shape = self.cues.shape[:-1]
         return ChipRecall(
             found.states.reshape(-1, *self.cues.shape),

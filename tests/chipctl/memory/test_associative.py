@@ -5,6 +5,7 @@ import pytest
 
 from chipctl.mapping import array_targets, place
 from chipctl.memory.associative import AssociativeMemory, cosine, energy
+from chipctl.memory.digits import load_digits
 from chipctl.memory.learning import Layer, Robust, recall, train
 from chipctl.memory.store import StoredMemory
 from chipctl.profile import FaultMap
@@ -115,7 +116,7 @@ def test_a_file_that_is_no_memory_says_where_one_comes_from(tmp_path):
 def test_the_whole_instrument_recalls_digits_and_its_controls_do_not(make_chip):
     chip = make_chip("good", seed=21)
 
-    result = run_first_light(chip, FirstLight(seed=3, draws=5), Progress())
+    result = run_first_light(chip, FirstLight(seed=3, draws=5), load_digits(), Progress())
 
     for memory in result.memories:
         assert memory.score.mean >= 0.99
