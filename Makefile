@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 # Processes that run the tests.
 JOBS ?= 2
 
-.PHONY: help venv demo test test-extras paper clean
+.PHONY: help venv demo test test-extras paper bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -30,6 +30,12 @@ test-extras: $(INSTALLED)  ## tests that need system packages; each one that lac
 
 paper: $(INSTALLED)  ## the published figures in their long form (slow)
 	$(BIN)/pytest -q -n $(JOBS) -m paper
+
+# Exit status 3: no bound fails, but a peer is not here to measure against; the table names it.
+bench: $(INSTALLED)  ## speed, size and exactness of the virtual chip, beside its peers (BENCH_ARGS, CROSSSIM=checkout)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' 1>&2 || \
+	echo "badcrossbar does not install: apt-get install libcairo2-dev pkg-config python3-dev gcc" >&2
+	@$(BIN)/python -m benchmarks chip $(BENCH_ARGS) || test $$? = 3
 
 clean:  ## remove .venv and all caches; runs are kept
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
