@@ -75,6 +75,13 @@ def fifos(array: int) -> tuple[int, ...]:
     return first, first + 1, first + 6, first + 7
 
 
+def fifo_owner(fifo: int) -> tuple[int, int]:
+    """Return (array, place among its four) of a FIFO in chip numbering."""
+    die, within = divmod(fifo, _FIFOS_PER_DIE)
+    half, rest = divmod(within, _FIFOS_PER_DIE // 2)
+    return ARRAYS_PER_DIE * die + ARRAYS_PER_DIE - 1 - rest // 2, 2 * half + rest % 2
+
+
 def fifo_address(array: int, col: int) -> tuple[int, int]:
     """Return (FIFO in chip numbering, word in it) of a column."""
     half = col // 32
@@ -126,11 +133,19 @@ class Signal:
 
 @dataclass(frozen=True)
 class References:
-    """Rails the readout works against, µV: VREF_TIA, VREF_HI_CMP and VAGC_1."""
+    """What the readout works against: rails in µV, and what a strained supply does to it.
+
+    tia_uv, high_uv, step_down_uv: VREF_TIA, VREF_HI_CMP, VAGC_1. ceiling_uv: the highest a TIA
+    can put out. stretch: of positions on the ADC's scale, 1 with supply and S/H bias in range.
+    settled: how much of the signal is there when it is sampled, per gain.
+    """
 
     tia_uv: int
     high_uv: int
     step_down_uv: int
+    ceiling_uv: int
+    stretch: float
+    settled: tuple[float, ...]
 
 
 class Readout:
@@ -191,24 +206,32 @@ class Readout:
         base = self.offset_lsb if places is None else self.offset_lsb[places]
         base = base + (self._window_lsb(references.tia_uv, references.high_uv) + self._model.zero_codes)
         if gain != AUTO_GAIN:
-            code = self._codes(self._position(signal, gain, base), places)
+            code = self._codes(self._position(signal, gain, base, references), references, places)
             code |= np.uint16(gain << _GAIN_SHIFT)
             return code
         top = len(self._model.gain_ohms) - 1
         limit = self._window_lsb(references.step_down_uv, references.high_uv)
-        position = self._position(signal, top, base)
+        position = self._position(signal, top, base, references)
         gains = np.full(position.shape, top, dtype=np.uint16)
         for lower in range(top - 1, -1, -1):
             above = position > limit
             if not above.any():
                 break
-            position = np.where(above, self._position(signal, lower, base), position)
+            position = np.where(above, self._position(signal, lower, base, references), position)
             gains[above] = lower
-        return self._codes(position, places) | (gains << np.uint16(_GAIN_SHIFT))
+        return self._codes(position, references, places) | (gains << np.uint16(_GAIN_SHIFT))
 
-    def _position(self, signal: Signal, gain: int, base: Floats) -> Floats:
+    def test_words(
+        self, fifo: int, microvolts: int, normal: Floats, references: References
+    ) -> NDArray[np.uint16]:
+        """Convert the test input with one ADC (0-3), once for each standard normal; gain index 0."""
+        position = self._window_lsb(microvolts, references.high_uv) + normal * self._model.noise_lsb
+        places = np.full(normal.shape, fifo * FIFO_DEPTH, dtype=np.intp)
+        return self._codes(position, references, places)
+
+    def _position(self, signal: Signal, gain: int, base: Floats, references: References) -> Floats:
         """Where a signal lies at one gain, LSB above the floor, noise included."""
-        scale = self.lsb_per(gain, signal.unit)
+        scale = self.lsb_per(gain, signal.unit) * references.settled[gain]
         noise = self._model.noise_lsb
         position = signal.current * scale
         if signal.variance is None:
@@ -220,11 +243,16 @@ class Readout:
             spread *= signal.normal
             position += spread
         position += base
+        ceiling = self._window_lsb(references.ceiling_uv, references.high_uv)
+        if ceiling < self._model.adc_codes:
+            np.minimum(position, ceiling, out=position)
         return position
 
-    def _codes(self, position: Floats, places: NDArray[np.intp] | None) -> NDArray[np.uint16]:
+    def _codes(
+        self, position: Floats, references: References, places: NDArray[np.intp] | None
+    ) -> NDArray[np.uint16]:
         """Convert positions (..., columns) to codes; `position` is overwritten."""
-        position *= _STEPS
+        position *= _STEPS * references.stretch
         np.rint(position, out=position)
         np.maximum(position, 0.0, out=position)
         np.minimum(position, self._tables.shape[1] - 1.0, out=position)

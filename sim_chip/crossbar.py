@@ -1,7 +1,8 @@
 """What one array does to a vector: integer maps from row bits to column currents and noise.
 
 Currents: one integer matrix, 100 pS per unit. Every partial sum stays far below 2**53, so the
-float64 matrix product is exact in any order on any machine.
+float64 matrix product is exact in any order on any machine. Where rows have DACs the drive is
+their codes, 0 to `full`; noise is then kept in coarser units for the same reason.
 
 Noise: independent fluctuation of every cell makes a Gaussian column current. Its variance is the
 sum over driven cells of (sigma · cell voltage · adjoint cell voltage)². A cell's voltage falls as
@@ -21,14 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim_chip import wires
-from sim_chip.device import UNITS_PER_US
 from sim_chip.parameters import WireParameters
 
 Floats = NDArray[np.float64]
 
 SIEMENS_PER_UNIT = 1e-11
 MAP_SIEMENS = 1e-10
-SIGMA_SIEMENS = 1e-10
+_COARSE = 10  # units of currents in one of noise, where rows have DACs
 _ALL_ON_STEPS = 1024
 
 
@@ -44,41 +44,69 @@ class WireSolution:
 class VarianceMap:
     """Integer-valued float64 matrices (rows, cols) for the variance of column currents.
 
-    constant, linear, square: coefficients in the fraction q of rows on, 1e-20 S². weight: of each
-    row in q, which is `row_bits @ weight * scale - own`, scale (cols,) and own taking out the
-    cell's own row. Without wires only `constant` counts and the rest is None.
+    constant, linear, square: coefficients in the fraction q of rows on, in squared units of
+    `grain` times 100 pS. weight: of each row in q, which is `drive @ weight * scale - own`, scale
+    (cols,) and own taking out the cell's own row. Without wires only `constant` counts and the
+    rest is None.
     """
 
     constant: Floats
-    loaded: tuple[Floats, Floats, Floats, Floats] | None = None
+    loaded: tuple[Floats, Floats, Floats, Floats] | None
+    full: int  # drive of the full read voltage
+    grain: int
 
-    def of(self, bits: Floats) -> Floats:
-        """Return the variance (vectors, cols) in 1e-20 S² for row bits (vectors, rows)."""
-        variance: Floats = bits @ self.constant
-        if self.loaded is None:
-            return variance
-        linear, square, weight, scale = self.loaded
-        fraction = bits @ weight
+    def of(self, drive: Floats) -> Floats:
+        """Return the variance (vectors, cols) in 1e-20 S² for row bits or codes (vectors, rows).
+
+        For codes it is that of current in units of one code's worth of voltage.
+        """
+        squares = drive if self.full == 1 else drive * drive
+        variance: Floats = squares @ self.constant
+        if self.loaded is not None:
+            self._load(variance, drive, squares, *self.loaded)
+        if self.grain != 1:
+            variance *= self.grain * self.grain
+        return variance
+
+    def _load(  # noqa: PLR0913 - one polynomial
+        self,
+        variance: Floats,
+        drive: Floats,
+        squares: Floats,
+        linear: Floats,
+        square: Floats,
+        weight: Floats,
+        scale: Floats,
+    ) -> None:
+        """Add what the other rows change in each cell's voltage."""
+        fraction = drive @ weight
         fraction *= scale
-        fraction -= 1.0 / (bits.shape[1] - 1)
-        change = bits @ square
+        if self.full == 1:
+            fraction -= 1.0 / (drive.shape[1] - 1)
+            change = drive @ square
+        else:
+            own = squares.sum(axis=1) / np.maximum(drive.sum(axis=1), 1.0)
+            fraction -= own[:, None] / (drive.shape[1] - 1)
+            change = (drive > 0.0).astype(np.float64) @ square
         change *= fraction
-        change += bits @ linear
+        change += drive @ linear
         change *= fraction
         variance += change
-        return np.maximum(variance, 0.0, out=variance)
+        np.maximum(variance, 0.0, out=variance)
 
 
 @dataclass(frozen=True)
 class ProductMap:
     """Integer-valued float64 matrices (rows, cols), columns in FIFO order.
 
-    currents in 100 pS per unit, total (rows,) their sum; variance None without fluctuation.
+    currents in 100 pS per unit, total (rows,) their sum; variance None without fluctuation;
+    jumps: what telegraph noise adds or takes, None without any.
     """
 
     currents: Floats
     total: Floats
     variance: VarianceMap | None
+    jumps: Floats | None
 
 
 def lines(model: WireParameters) -> wires.Lines:
@@ -103,13 +131,30 @@ def solved(model: WireParameters, cells: Floats) -> WireSolution:
     return WireSolution(solution.transconductance.astype(np.int32), solution.all_on.astype(np.int16))
 
 
-def _variance(
-    model: WireParameters, cells: Floats, solution: WireSolution, sigma_siemens: Floats
-) -> VarianceMap:
+@dataclass(frozen=True)
+class Noise:
+    """What fluctuates in an array, as seen at the cells behind their transistors.
+
+    white, jumps: standard deviation (rows, cols) in S of the part drawn anew for each product and
+    of the one that jumps between two levels (None without). full: drive of the full read voltage.
+    """
+
+    white: Floats
+    jumps: Floats | None = None
+    full: int = 1
+
+    @property
+    def grain(self) -> int:
+        """Unit of noise in units of currents."""
+        return 1 if self.full == 1 else _COARSE
+
+
+def _variance(model: WireParameters, cells: Floats, solution: WireSolution, noise: Noise) -> VarianceMap:
     """Coefficients of the variance, columns in order."""
-    weight = sigma_siemens / SIGMA_SIEMENS
+    grain = noise.grain
+    weight = noise.white / (MAP_SIEMENS * grain)
     if not model.on:
-        return VarianceMap(np.rint(weight * weight))
+        return VarianceMap(np.rint(weight * weight), None, noise.full, grain)
     adjoint = wires.own_column_voltages(cells, lines(model))
     own = wires.own_row_voltages(cells, lines(model))
     weight = weight * adjoint
@@ -118,43 +163,56 @@ def _variance(
     constant, linear, square = (
         np.rint(part) for part in (alone * alone, 2.0 * (alone * change), change * change)
     )
-    row_weight = solution.transconductance * _shared_milliohms(model, cells.shape[0])[:, None]
+    row_weight = solution.transconductance * _shared_milliohms(model, cells.shape[0], grain)[:, None]
     total = np.maximum(row_weight.sum(axis=0), 1)
     rows = cells.shape[0]
     scale = (rows / (rows - 1)) / total
-    return VarianceMap(constant, (linear, square, row_weight.astype(np.float64), scale))
+    loaded = (linear, square, row_weight.astype(np.float64), scale)
+    return VarianceMap(constant, loaded, noise.full, grain)
 
 
-def _shared_milliohms(model: WireParameters, rows: int) -> NDArray[np.int64]:
-    """Resistance (rows,) that a row's current shares with others in a column, on average."""
+def _shared_milliohms(model: WireParameters, rows: int, grain: int) -> NDArray[np.int64]:
+    """Resistance (rows,) that a row's current shares with others in a column, mean, grain·mΩ."""
     place = np.arange(rows)
     segments = (rows - np.maximum(place[:, None], place)).sum(axis=1)
     ohms = model.tia_ohms + (model.segment_ohms / rows) * segments
-    milliohms: NDArray[np.int64] = np.rint(ohms * 1000.0).astype(np.int64)
+    milliohms: NDArray[np.int64] = np.rint(ohms * (1000.0 / grain)).astype(np.int64)
     return milliohms + 1
+
+
+def _jumps(model: WireParameters, cells: Floats, solution: WireSolution, siemens: Floats) -> Floats:
+    """Change of column currents when a cell jumps, with half of the other rows on."""
+    if not model.on:
+        return np.rint(siemens / MAP_SIEMENS)
+    adjoint = wires.own_column_voltages(cells, lines(model))
+    own = wires.own_row_voltages(cells, lines(model))
+    across = 0.5 * (own + solution.all_on / _ALL_ON_STEPS)
+    return np.rint((siemens / MAP_SIEMENS) * (adjoint * across))
 
 
 def product_map(
     model: WireParameters,
     cells: Floats,
     solution: WireSolution,
-    sigma_us: Floats | None,
+    noise: Noise | None,
     order: NDArray[np.intp],
 ) -> ProductMap:
     """Arrange a solved array for products.
 
-    cells (rows, cols) S; sigma_us (rows, cols) the fluctuation of the memristor behind its
-    transistor, as seen at the cell; order: columns in FIFO order.
+    cells (rows, cols) S; order: columns in FIFO order.
     """
     currents = solution.transconductance[:, order].astype(np.float64)
     total = currents.sum(axis=1)
-    if sigma_us is None:
-        return ProductMap(currents, total, None)
-    sigma = sigma_us * (UNITS_PER_US * SIEMENS_PER_UNIT)
-    variance = _variance(model, cells, solution, sigma)
+    if noise is None:
+        return ProductMap(currents, total, None, None)
+    variance = _variance(model, cells, solution, noise)
     loaded = variance.loaded
     if loaded is not None:
         linear, square, weight, scale = (np.ascontiguousarray(part[..., order]) for part in loaded)
         loaded = (linear, square, weight, scale)
-    ordered = VarianceMap(np.ascontiguousarray(variance.constant[:, order]), loaded)
-    return ProductMap(currents, total, ordered)
+    constant = np.ascontiguousarray(variance.constant[:, order])
+    ordered = VarianceMap(constant, loaded, variance.full, variance.grain)
+    jumps = None
+    if noise.jumps is not None:
+        jumps = np.ascontiguousarray(_jumps(model, cells, solution, noise.jumps)[:, order])
+    return ProductMap(currents, total, ordered, jumps)

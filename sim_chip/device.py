@@ -7,7 +7,7 @@ possible rounding, so results do not depend on machine or batching.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
 
@@ -22,6 +22,7 @@ from sim_chip.parameters import (
     RelaxationParameters,
     Spread,
     SwitchingParameters,
+    WearParameters,
 )
 from sim_chip.random import Purpose
 
@@ -97,14 +98,42 @@ def draw_traits(parameters: ChipParameters, seed: int, array: int) -> DeviceTrai
     )
 
 
-def slowed(traits: DeviceTraits, slow: NDArray[np.bool_]) -> DeviceTraits:
+def slowed(model: SwitchingParameters, traits: DeviceTraits, slow: NDArray[np.bool_]) -> DeviceTraits:
     """Make the chosen devices hard to RESET, as a tail of bench devices is (assumed size)."""
-    return DeviceTraits(
-        **{name: getattr(traits, name) for name in _TRAITS}
-        | {
-            "reset_reference": traits.reset_reference + np.where(slow, 0.3, 0.0),
-            "reset_steepness": traits.reset_steepness / np.where(slow, 3.0, 1.0),
-        }
+    return replace(
+        traits,
+        reset_reference=traits.reset_reference + np.where(slow, model.slow_volts, 0.0),
+        reset_steepness=traits.reset_steepness / np.where(slow, model.slow_factor, 1.0),
+    )
+
+
+@dataclass(frozen=True)
+class Fates:
+    """How each device ends, drawn once from the chip seed; both shape (devices,)."""
+
+    endurance: Floats  # pulses
+    freeable: NDArray[np.bool_]  # a stuck-on one lets go at a strong RESET
+
+
+def draw_fates(parameters: ChipParameters, seed: int, array: int) -> Fates:
+    """Draw the fates of one array's devices."""
+    counters = np.arange(parameters.devices, dtype=np.uint64)
+    drawn = random.words(random.stream(seed, Purpose.FATE, array), counters)
+    life = parameters.wear.endurance
+    return Fates(
+        endurance=life.nominal * exp(life.sigma * random.normal(drawn, 0)),
+        freeable=random.uniform(drawn) < parameters.overdrive.freed_share,
+    )
+
+
+def worn(model: WearParameters, traits: DeviceTraits, pulses: NDArray[np.integer]) -> DeviceTraits:
+    """Return the traits of devices (n,) that had that many pulses: thresholds rise."""
+    decades_past = log10(np.maximum(pulses / model.onset, 1.0))
+    drift = model.drift_volts * decades_past
+    return replace(
+        traits,
+        set_threshold=traits.set_threshold + drift,
+        reset_reference=traits.reset_reference + drift,
     )
 
 
@@ -194,6 +223,30 @@ def fluctuation_us(model: FluctuationParameters, us: Floats, noisiness: Floats) 
     bounded = np.minimum(np.maximum(us, 1e-5), model.saturation_us)
     spread = exp((model.slope * ln(bounded) + model.offset) + model.spread * noisiness)
     return np.minimum(spread, model.ceiling_us)
+
+
+def has_telegraph(model: FluctuationParameters, noisiness: Floats) -> NDArray[np.bool_]:
+    """Return which devices jump between two levels."""
+    if not (model.on and model.telegraph_share > 0.0):
+        return np.zeros(noisiness.shape, dtype=np.bool_)
+    return noisiness > model.telegraph_noisiness
+
+
+def telegraph_level(
+    model: FluctuationParameters, key: int, devices: NDArray[np.intp], now_ns: NDArray[np.int64]
+) -> Floats:
+    """Return the level, -1 or 1, of jumping devices at simulated times; shapes broadcast."""
+    octave = (random.words(key, devices.astype(np.uint64)) >> np.uint64(61)).astype(np.int64)
+    stay = (now_ns // model.telegraph_ns) >> octave
+    # Stays count from 1 in the upper half: the octave's own draw stays apart
+    counters = ((stay.astype(np.uint64) + np.uint64(1)) << np.uint64(16)) | devices.astype(np.uint64)
+    return np.where(random.words(key, counters) >> np.uint64(63) > 0, 1.0, -1.0)
+
+
+def with_telegraph(model: FluctuationParameters, sigma: Floats, normal: Floats, level: Floats) -> Floats:
+    """Return deviations of jumping devices: a level and white noise of the same total variance."""
+    share = model.telegraph_share
+    return np.asarray(sigma * (level * float(np.sqrt(share)) + normal * float(np.sqrt(1.0 - share))))
 
 
 def relaxation_us(model: RelaxationParameters, us: Floats) -> Floats:

@@ -16,6 +16,8 @@ Where the numbers come from:
 * converters: gains, 10 bits from 0.5 to 4.0 V and 13-bit words of the chip; column offsets of
   mean -1.6 LSB from zero-conductance readback, their spread, 0.7 LSB noise and ±2 LSB INL are
   assumed; flat stretches of some 0.1 V are what the first chips showed;
+* row_dac: a good chip with an 8-bit DAC on every row, 0 to the read voltage (0.784 mV a step at
+  0.2 V); assumed from the wording of He et al., the bench chip drives rows with one bit;
 * faults: bench shares of good (0.25 % on, 0 % off) and of poor or fresh arrays (3.6-4.7 % on,
   4.7-6.8 % off);
 * timing: bench round trips and register values; energy: 100 pJ per conversion, 0.5 mW per TIA
@@ -74,7 +76,9 @@ PESSIMISTIC = replace(
 )
 MAO22 = replace(GOOD, name="mao22", arrays=6, fluctuation=FluctuationParameters(offset=-2.168))
 
-PRESETS = {kind.name: kind for kind in (IDEAL, GOOD, POOR, RAW, PESSIMISTIC, MAO22)}
+ROW_DAC = replace(GOOD, name="row_dac", converters=ConverterParameters(row_bits=8))
+
+PRESETS = {kind.name: kind for kind in (IDEAL, GOOD, POOR, RAW, PESSIMISTIC, MAO22, ROW_DAC)}
 
 
 def preset(name: str) -> ChipParameters:

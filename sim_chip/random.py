@@ -40,6 +40,9 @@ class Purpose(IntEnum):
     EVENT = 9
     READ = 10
     PRODUCT = 11
+    TEST_INPUT = 12
+    TELEGRAPH = 13
+    FATE = 14
 
 
 def _load_normals() -> Floats:

@@ -126,7 +126,8 @@ def test_column_noise_is_that_of_every_cell_fluctuating_behind_its_wires() -> No
         cells = crossbar.cell_siemens(np.rint(us * 1e5).astype(np.int32), 330.0)
         sigma = device.fluctuation_us(preset("good").fluctuation, us, np.zeros((64, 64)))
         sigma /= (1.0 + 330e-6 * us) ** 2
-        maps = crossbar.product_map(model, cells, crossbar.solved(model, cells), sigma, np.arange(64))
+        noise = crossbar.Noise(sigma * 1e-6)
+        maps = crossbar.product_map(model, cells, crossbar.solved(model, cells), noise, np.arange(64))
         assert maps.variance is not None
         drawn = np.sqrt(maps.variance.of(bits)) * 1e-10
         exact = exact_noise(cells, sigma * 1e-6, bits)

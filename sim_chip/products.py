@@ -1,0 +1,202 @@
+"""Products of a whole array with vectors on its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sim_chip import crossbar, device, random
+from sim_chip.book import Count, EnergyCause
+from sim_chip.converters import FIFO_DEPTH, FIFOS_PER_ARRAY, Signal
+from sim_chip.crossbar import SIEMENS_PER_UNIT
+from sim_chip.device import UNITS_PER_US
+from sim_chip.die import Die, Floats, Units
+from sim_chip.random import Purpose
+
+WordArray = NDArray[np.uint16]
+Key = tuple[int, int, int]  # age of the programming, version of the array, transistor mΩ
+
+_BLOCK = 64  # vectors worked on at a time: stays in cache, and below BLAS's threading threshold
+_WORDS = FIFOS_PER_ARRAY * FIFO_DEPTH
+
+
+@dataclass
+class _Cached:
+    """A product map, what it was made for, and its currents while no device jumps."""
+
+    key: Key
+    map: crossbar.ProductMap
+    stay: int
+    currents: Floats
+
+
+class Products:
+    """Multiplies on one die, with the wires solved once per change of an array."""
+
+    def __init__(self, die: Die) -> None:
+        self._die = die
+        self._cache: list[_Cached | None] = [None] * die.parameters.arrays
+        self._full = die.parameters.row_code_max
+
+    def multiply(self, array: int, row_codes: ArrayLike, columns: ArrayLike | None) -> WordArray:
+        """Drive rows (vectors, rows) and convert columns; words (vectors, 4 FIFOs, 16)."""
+        die = self._die
+        die.checked(array)
+        drive = self._drive(row_codes)
+        places = None if columns is None else np.asarray(columns, dtype=bool)
+        taken = _WORDS if places is None else int(places.sum())
+        times = self._times(array, places)
+        slot = sum(times)
+        words = np.empty((len(drive), _WORDS), dtype=np.uint16)
+        done = 0
+        while done < len(drive):
+            age, following = die.age_ns(array, die.clock_ns)
+            if die.peripheries[array].jumping is not None:
+                following = min(following, (self._stay() + 1) * die.parameters.fluctuation.telegraph_ns)
+            number = min(_BLOCK, len(drive) - done, -(-(following - die.clock_ns) // slot))
+            part = slice(done, done + number)
+            maps = self._cached(array, age)
+            with die.state.bookkeeping():
+                self._multiply_block(array, maps, drive[part], words[part])
+                die.charge_conversions(times, number, taken)
+            done += number
+        if places is not None:
+            words[:, ~places[die.peripheries[array].fifo_columns]] = 0
+        return words.reshape(-1, FIFOS_PER_ARRAY, FIFO_DEPTH)
+
+    def _drive(self, row_codes: ArrayLike) -> NDArray[np.generic]:
+        """Check what is put on the rows: bits, or codes of the rows' DACs."""
+        codes = np.atleast_2d(np.asarray(row_codes))
+        rows = self._die.parameters.rows
+        if codes.ndim != 2 or codes.shape[1] != rows:
+            raise ValueError(f"row bits are (vectors, {rows}), not {codes.shape}")
+        if self._full > 1 and codes.size and (codes.min() < 0 or codes.max() > self._full):
+            raise ValueError(f"row codes are 0 to {self._full}")
+        return codes
+
+    def _multiply_block(
+        self, array: int, maps: _Cached, row_codes: NDArray[np.generic], words: WordArray
+    ) -> None:
+        """One cache-sized block of products, all with the same map; writes words (n, 64)."""
+        die = self._die
+        kept, periphery, read_uv = die.state, die.peripheries[array], die.supply.read_uv
+        # Whatever is not zero is a bit that is set
+        whole = row_codes.astype(np.bool_ if self._full == 1 else np.int64)
+        drive = whole.astype(np.float64)
+        if periphery.live_rows is not None:
+            drive *= periphery.live_rows
+        gain = int(kept.gain[array])
+        signal = self._signal(array, drive, maps, read_uv)
+        words[:] = periphery.readout.words(signal, gain, die.supply.references)
+        kept.product_count[array] += len(drive)
+        kept.counts[Count.PRODUCTS] += len(drive)
+        squares, toggled = drive, drive
+        if self._full > 1:
+            squares, toggled = drive * drive / self._full**2, np.sign(drive)
+        power = (squares @ maps.map.total) * (float(read_uv) * read_uv * 1e-13 * die.settle_ns(gain))
+        die.burn(EnergyCause.ARRAY, int(np.rint(power).sum()))
+        die.burn(EnergyCause.ROWS, 1000 * die.parameters.energy.row_fj * int(toggled.sum()))
+
+    def _signal(self, array: int, drive: Floats, maps: _Cached, read_uv: int) -> Signal:
+        """Column currents of a drive (n, rows), with the variance of their fluctuation."""
+        current = drive @ maps.currents
+        current *= read_uv
+        variance = None
+        if maps.map.variance is not None:
+            variance = maps.map.variance.of(drive)
+            variance *= float(read_uv) * read_uv
+        first = int(self._die.state.product_count[array]) * FIFO_DEPTH
+        counters = np.arange(first, first + len(drive) * FIFO_DEPTH)
+        drawn = random.words(self._die.peripheries[array].keys[Purpose.PRODUCT], counters)
+        normal = random.normals(drawn).reshape(len(drive), _WORDS)
+        return Signal(current, crossbar.MAP_SIEMENS * 1e-6 / self._full, variance, normal)
+
+    def _times(self, array: int, columns: NDArray[np.bool_] | None) -> tuple[int, int, int]:
+        """Settling, converting and reading out one product: the four ADCs work in parallel."""
+        die = self._die
+        timing = die.parameters.timing
+        used, longest = FIFOS_PER_ARRAY, FIFO_DEPTH
+        if columns is not None:
+            in_order = columns[die.peripheries[array].fifo_columns]
+            counts = in_order.reshape(FIFOS_PER_ARRAY, FIFO_DEPTH).sum(axis=1)
+            used, longest = int((counts > 0).sum()), int(counts.max())
+        settle = die.settle_ns(int(die.state.gain[array]))
+        return settle, timing.conversion_ns * longest, timing.word_ns * FIFO_DEPTH * used
+
+    # Maps ------------------------------------------------------------------------------------
+
+    def _stay(self) -> int:
+        """Number of the shortest stay in a telegraph level that it is now."""
+        return self._die.clock_ns // self._die.parameters.fluctuation.telegraph_ns
+
+    def _cached(self, array: int, age_ns: int) -> _Cached:
+        """Return an array's product map at an age of its programming, solving wires if need be."""
+        die = self._die
+        key = (age_ns, die.versions[array], die.supply.milliohms)
+        cached = self._cache[array]
+        if cached is None or cached.key != key:
+            made = self._map(array, key)
+            cached = self._cache[array] = _Cached(key, made, -1, made.currents)
+        if cached.map.jumps is not None and cached.stay != self._stay():
+            cached.stay = self._stay()
+            cached.currents = cached.map.currents + cached.map.jumps * self._levels(array)
+        return cached
+
+    def _levels(self, array: int) -> Floats:
+        """Telegraph level now of every device (rows, cols), columns in FIFO order."""
+        die, parameters = self._die, self._die.parameters
+        periphery = die.peripheries[array]
+        levels = device.telegraph_level(
+            parameters.fluctuation,
+            periphery.keys[Purpose.TELEGRAPH],
+            np.arange(parameters.devices),
+            np.array(die.clock_ns, dtype=np.int64),
+        )
+        return levels.reshape(parameters.rows, parameters.cols)[:, periphery.fifo_columns]
+
+    def _map(self, array: int, key: Key) -> crossbar.ProductMap:
+        die = self._die
+        age_ns, _, milliohms = key
+        parameters = die.parameters
+        units = die.shown(array, np.arange(parameters.devices), age_ns)
+        ohms = inf if milliohms < 0 else milliohms / 1000.0
+        cells = crossbar.cell_siemens(units.reshape(parameters.rows, parameters.cols), ohms)
+        cells[:, die.state.dead_cols[array] > 0] = 0.0
+        solution = self._solution(array, units, milliohms, cells)
+        noise = self._noise(array, units, cells) if parameters.fluctuation.on else None
+        order = die.peripheries[array].fifo_columns
+        return crossbar.product_map(parameters.wires, cells, solution, noise, order)
+
+    def _noise(self, array: int, units: Units, cells: Floats) -> crossbar.Noise:
+        """Fluctuation of every device, as seen at the cell behind its transistor."""
+        model, periphery = self._die.parameters.fluctuation, self._die.peripheries[array]
+        sigma = device.fluctuation_us(model, units / UNITS_PER_US, periphery.traits.noisiness)
+        share = cells / np.maximum(units.reshape(cells.shape) * SIEMENS_PER_UNIT, 1e-12)
+        sigma = sigma.reshape(cells.shape) * (share * share)
+        siemens = sigma * (UNITS_PER_US * SIEMENS_PER_UNIT)
+        if periphery.jumping is None:
+            return crossbar.Noise(siemens, None, self._full)
+        jumping = periphery.jumping.reshape(cells.shape)
+        white = np.where(jumping, siemens * sqrt(1.0 - model.telegraph_share), siemens)
+        jumps = np.where(jumping, siemens * sqrt(model.telegraph_share), 0.0)
+        return crossbar.Noise(white, jumps, self._full)
+
+    def _solution(self, array: int, units: Units, milliohms: int, cells: Floats) -> crossbar.WireSolution:
+        """Return the stored wire solution if it is of these conductances, else solve and store."""
+        kept, shape = self._die.state, cells.shape
+        # Zero, as in a new state, stands for "not solved"
+        if kept.solved_milliohms[array] != milliohms + 2 or not np.array_equal(
+            kept.solved_units[array], units
+        ):
+            solution = crossbar.solved(self._die.parameters.wires, cells)
+            kept.solved_milliohms[array] = 0
+            kept.solved[array] = solution.transconductance.ravel()
+            kept.solved_all_on[array] = solution.all_on.ravel()
+            kept.solved_units[array] = units
+            kept.solved_milliohms[array] = milliohms + 2
+        return crossbar.WireSolution(
+            kept.solved[array].reshape(shape), kept.solved_all_on[array].reshape(shape)
+        )
