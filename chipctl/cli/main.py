@@ -16,6 +16,9 @@ from chipctl.runs.log import configure
 _USAGE: Final = 2
 """Exit status of wrong words, and of a file that is none."""
 
+_STOPPED: Final = 130
+"""Exit status after Ctrl-C, as a shell has it; typer turns the interrupt into this."""
+
 _UsageError = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])
 """Wrong words on the command line; typer carries its own click, whose errors it does not name."""
 
@@ -50,7 +53,7 @@ def run() -> None:
     try:
         status = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
-        status = _stopped()
+        status = _STOPPED
     except _UsageError as error:
         error.show()
         status = _USAGE
@@ -58,6 +61,8 @@ def run() -> None:
         status = _failed(error, error.exit_status)
     except (ValueError, OSError) as error:
         status = _failed(error, _USAGE)
+    if status == _STOPPED:
+        remark("chipctl: stopped; the chip's outputs are zeroed")
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -67,8 +72,3 @@ def _failed(error: Exception, status: int) -> int:
         raise error
     remark(f"chipctl: {error}")
     return status
-
-
-def _stopped() -> int:
-    remark("chipctl: stopped; the chip's outputs are zeroed")
-    return 130
