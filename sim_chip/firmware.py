@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from firmware_protocol import bulk
 from firmware_protocol import messages as m
@@ -16,7 +17,7 @@ from sim_chip.converters import Rail
 from sim_chip.guard import GROUND_CODE, Permits, PulseRules, Refused, check_range, tightened
 from sim_chip.jobs import Jobs
 from sim_chip.program import Program, check_plan
-from sim_chip.pulses import PulseBatch, Pulser, mapped_pulses, same_pulse
+from sim_chip.pulses import PulseBatch, Pulser, mapped_pulses, same_pulse, staircase
 from sim_chip.readout import check_multiply, check_read, multiply, read_cells, vectors
 
 STAGING_BYTES: Final = 128 * 1024
@@ -61,6 +62,7 @@ class Firmware:
             m.Wait: self._wait,
             m.Pulse: self._pulse,
             m.PulseMap: self._pulse_map,
+            m.Sweep: self._sweep,
             m.StartProgram: self._start_program,
             m.GetJob: self._get_job,
             m.StopJob: self._stop_job,
@@ -189,6 +191,16 @@ class Firmware:
     def _pulsed(self, batch: PulseBatch, count: int) -> Steps:
         pulses = yield from self.pulser.give_in_slices(batch, count)
         return m.Pulsed(pulses, self.pulser.total)
+
+    def _sweep(self, request: m.Sweep) -> Steps:
+        self._use_chip(request)
+        self._permits.check_lease()
+        staged = self.staging.take(bulk.staircase_bytes(request.steps), request.staged_crc)
+        return self._swept(request, staircase(request, self.chip, self._rules, staged))
+
+    def _swept(self, request: m.Sweep, volt_codes: NDArray[np.uint16]) -> Steps:
+        words = yield from self.pulser.sweep_in_slices(request, volt_codes)
+        return self.result.fill(bulk.pack_words(words))
 
     def _start_program(self, request: m.StartProgram) -> Reply:
         if not self.jobs.knows(request.job_id):

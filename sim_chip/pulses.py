@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware_protocol import bulk
-from firmware_protocol.messages import Pulse, PulseMap
+from firmware_protocol.messages import Pulse, PulseMap, Sweep
 from sim_chip.chip import VirtualChip
 from sim_chip.guard import PulseRules, check_range, check_span
 from sim_chip.readout import rectangle
@@ -15,6 +15,9 @@ from sim_chip.readout import rectangle
 _PULSES_PER_SLICE = 1 << 16
 _ROUNDS_PER_SLICE = 32
 """Most pulses, and most times around all devices, between two looks at the line and the lease."""
+
+_DWELLS_PER_SLICE = 64
+"""Most steps of a staircase between two such looks."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,19 @@ def mapped_pulses(request: PulseMap, chip: VirtualChip, rules: PulseRules, stage
     return PulseBatch(request.array, request.direction, request.width_ns, rows, cols, volts, gates)
 
 
+def staircase(request: Sweep, chip: VirtualChip, rules: PulseRules, staged: bytes) -> NDArray[np.uint16]:
+    """The voltage codes of `Sweep`, shape (steps,); refused where the chip or the limits forbid them."""
+    check_range("array", request.array, 0, chip.parameters.arrays - 1)
+    check_span("row", request.row, 1, chip.parameters.rows)
+    check_span("col", request.col, 1, chip.parameters.cols)
+    rules.check_direction(request.direction)
+    codes = bulk.unpack_staircase(staged, request.steps)
+    rules.check_codes(request.direction, np.unique(codes).tolist(), [request.gate_code])
+    rules.check_width(request.dwell_ns)
+    rules.check_count(request.steps)
+    return codes.astype(np.uint16)
+
+
 class Pulser:
     """The only way from a request to a device."""
 
@@ -86,9 +102,35 @@ class Pulser:
             batch.width_ns,
             count,
         )
+        self._slow_down(before, batch.rows.size * count)
+
+    def _slow_down(self, before_ns: int, pulses: int) -> None:
+        """Let time pass until `pulses` since `before_ns` are no faster than allowed."""
         if self.pulses_per_second:
-            least_ns = -(-batch.rows.size * count * 1_000_000_000 // self.pulses_per_second)
-            self._chip.advance(max(0, before + least_ns - self._chip.clock_ns))
+            least_ns = -(-pulses * 1_000_000_000 // self.pulses_per_second)
+            self._chip.advance(max(0, before_ns + least_ns - self._chip.clock_ns))
+
+    def sweep_in_slices(
+        self, request: Sweep, volt_codes: NDArray[np.uint16]
+    ) -> Generator[int, None, NDArray[np.int64]]:
+        """Give one device a staircase; yields the steps so far, returns a word per step."""
+        words = []
+        for first in range(0, volt_codes.size, _DWELLS_PER_SLICE):
+            part = volt_codes[first : first + _DWELLS_PER_SLICE]
+            before = self._chip.clock_ns
+            found = self._chip.sweep(
+                request.array,
+                request.row,
+                request.col,
+                request.direction,
+                part,
+                request.gate_code,
+                request.dwell_ns,
+            )
+            self._slow_down(before, part.size)
+            words.append(found.astype(np.int64))
+            yield first + part.size
+        return np.concatenate(words)
 
     def give_in_slices(self, batch: PulseBatch, count: int) -> Generator[int, None, int]:
         """Give every device one pulse, then the next, `count` times around; yields the pulses so far."""
