@@ -158,7 +158,7 @@ def _fold(cells_siemens: Floats, lines: Lines, invert: Invert, multiply: Multipl
 
 def solve(cells: Floats, lines: Lines) -> Solution:
     """Solve the network of cells (rows, cols) in S; relative error some 1e-14."""
-    return _fold(cells, lines, np.linalg.inv, np.matmul)
+    return _fold(cells, lines, lambda f: np.asarray(np.linalg.inv(f), dtype=np.float64), np.matmul)
 
 
 def _multiply_in_order(left: Matrix, right: Matrix) -> Matrix:
