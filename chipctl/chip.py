@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from chipctl.board import Board, NativeBoard, Region
 from chipctl.converters import Dac, Readout, dac_of, readout_of
-from chipctl.errors import ProtocolError, SaturationError
+from chipctl.errors import LinkError, ProtocolError, SaturationError
 from chipctl.link import Link
 from chipctl.profile import ChipProfile
 from chipctl.transport import open_transport
@@ -337,10 +337,12 @@ class Chip:
         Raises:
             ValueError: Not on the timer's grid, or above the limit.
         """
-        tick, most = self.board.info.tick_ns, self.board.limits.width_ns
-        if width_ns < tick or width_ns % tick or width_ns > most:
+        info, most = self.board.info, self.board.limits.width_ns
+        tick = info.tick_ns if width_ns <= info.fine_width_ns else info.coarse_tick_ns
+        if width_ns < 1 or width_ns % tick or width_ns > most:
             raise ValueError(
-                f"pulse width {width_ns} ns: the board times multiples of {tick} ns up to {most} ns"
+                f"pulse width {width_ns} ns: the board times multiples of {info.tick_ns} ns up to "
+                f"{info.fine_width_ns} ns and of {info.coarse_tick_ns} ns above, up to {most} ns"
             )
 
     def tighten(self, limits: HostLimits) -> None:
@@ -358,7 +360,7 @@ class Chip:
             "pulses_per_device": limits.pulses_per_device,
             "pulses_per_second": limits.pulses_per_second,
         }
-        wanted = {name: int(value) for name, value in asked.items() if value is not None}
+        wanted: dict[str, Any] = {name: int(value) for name, value in asked.items() if value is not None}
         for name, value in wanted.items():
             most = getattr(now, name)
             if value > most and not (name == "pulses_per_second" and most == 0):
@@ -423,4 +425,13 @@ def connect(address: str, profile: ChipProfile | None = None) -> Iterator[Chip]:
         try:
             yield Chip.over(link, profile)
         finally:
-            link.safe()
+            _leave_safe(link)
+
+
+def _leave_safe(link: Link) -> None:
+    try:
+        link.safe()
+    except LinkError as error:
+        raise LinkError(
+            f"{error}; the board could not be told to zero its outputs: it does so by itself within 2 s"
+        ) from None

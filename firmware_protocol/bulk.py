@@ -1,11 +1,14 @@
 """How arrays of numbers lie in the staging and result buffers: both ways of each layout, once."""
 
-from dataclasses import dataclass
+import struct
+from dataclasses import astuple, dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firmware_protocol.messages import AUTO_GAIN, Multiply, ReadCells
+from firmware_protocol.status import Executed
 from firmware_protocol.wire import WireError
 
 Ints = NDArray[np.int64]
@@ -184,6 +187,71 @@ def unpack_report(data: bytes, shape: tuple[int, int]) -> ProgramCodes:
     words = [_numbers(data, "<u2", count, 2 * count * block).reshape(shape) for block in range(5)]
     words.append(_numbers(data, "u1", count, 10 * count).reshape(shape))
     return ProgramCodes(*words)
+
+
+# The log of effects
+
+
+@dataclass(frozen=True)
+class LoggedEffect:
+    """One effect as the board wrote it down."""
+
+    number: int
+    """Counts the effects in the log, from 1."""
+    boot_id: int
+    session: int
+    seq: int
+    opcode: int
+    executed: Executed
+    array: int
+    """`NO_ARRAY` if it concerns none."""
+    job_id: int
+    """0 if it is no job."""
+    pulses_before: int
+    """The board's pulse total when it began."""
+    pulses_after: int
+    """The same when it ended, or now."""
+
+    @property
+    def pulses(self) -> int:
+        """Pulses it gave."""
+        return self.pulses_after - self.pulses_before
+
+    def pack(self) -> bytes:
+        """One effect in the result of `GetOpLog`."""
+        return _EFFECT.pack(*astuple(self))
+
+    @classmethod
+    def unpack(cls, data: bytes, offset: int = 0) -> Self:
+        """The effect at `offset`."""
+        number, boot_id, session, seq, opcode, executed, *rest = _EFFECT.unpack_from(data, offset)
+        return cls(number, boot_id, session, seq, opcode, Executed(executed), *rest)
+
+
+NO_ARRAY = 0xFF
+_EFFECT = struct.Struct("<IIHHBBBxIQQ")
+
+
+@dataclass(frozen=True)
+class OpLog:
+    """The effects that a board remembers, oldest first."""
+
+    since_pulses: int
+    """Pulse total from which on the log knows every pulse."""
+    effects: tuple[LoggedEffect, ...]
+
+    def pack(self) -> bytes:
+        """The result of `GetOpLog`."""
+        return self.since_pulses.to_bytes(8, "little") + b"".join(effect.pack() for effect in self.effects)
+
+
+def unpack_op_log(data: bytes) -> OpLog:
+    """The log of effects."""
+    count, rest = divmod(len(data) - 8, _EFFECT.size)
+    if count < 0 or rest:
+        raise WireError(f"{len(data)} bytes are no log of effects")
+    effects = tuple(LoggedEffect.unpack(data, 8 + _EFFECT.size * n) for n in range(count))
+    return OpLog(int.from_bytes(data[:8], "little"), effects)
 
 
 # What a virtual chip was made with

@@ -25,6 +25,7 @@ from firmware_protocol.wire import (
     Text16,
     Text32,
     Text64,
+    U16x16,
     U32x8,
     U64x8,
     schema_hash,
@@ -63,6 +64,20 @@ class Refusal(Message):
 
     reason: Text64
     """For people; never parsed."""
+
+
+@dataclass(frozen=True)
+class Result(Message):
+    """Numbers are in the result buffer; the first of them are here."""
+
+    OPCODE = 0xA0
+
+    total: U32
+    """Bytes in the result buffer."""
+    crc: U32
+    """CRC-32C over all of them."""
+    head: Tail
+    """The first bytes, as many as the frame holds."""
 
 
 # Session and identity
@@ -136,7 +151,11 @@ class Info(Message):
     read_uv: U32
     """Read voltage across a device."""
     tick_ns: U32
-    """Grid of the pulse timer."""
+    """Grid of pulse widths up to `fine_width_ns`."""
+    fine_width_ns: U32
+    """Longest pulse that the chip times itself."""
+    coarse_tick_ns: U32
+    """Grid of longer pulses, which the board times."""
     gain_ohms: U32x8
     """Transimpedance by gain index; 0 where there is none."""
 
@@ -152,7 +171,10 @@ class GetInfo(Request[Info]):
 
 @dataclass(frozen=True)
 class Limits(Message):
-    """What no pulse may exceed; kept in the board and checked before every pulse."""
+    """What no pulse and no rail may exceed; kept in the board and checked before every pulse.
+
+    Those of a running job are those it was started under.
+    """
 
     OPCODE = 0x83
 
@@ -167,6 +189,10 @@ class Limits(Message):
     """In one request or job."""
     pulses_per_second: U32
     """Averaged over one second; 0 for no bound."""
+    rail_low_codes: U16x16
+    """Lowest DAC code that each rail may be set to, by channel."""
+    rail_high_codes: U16x16
+    """Highest DAC code; pulse and gate rail must obey the limits above as well."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +206,7 @@ class GetLimits(Request[Limits]):
 
 @dataclass(frozen=True)
 class TightenLimits(Request[Limits]):
-    """Lower limits for this session; a value above the limit in force is refused."""
+    """Tighten limits for this session; one wider than the limit in force is refused."""
 
     OPCODE = 0x04
     CLASS = OpClass.PURE
@@ -192,6 +218,29 @@ class TightenLimits(Request[Limits]):
     width_ns: U32
     pulses_per_device: U32
     pulses_per_second: U32
+    rail_low_codes: U16x16
+    rail_high_codes: U16x16
+
+
+@dataclass(frozen=True)
+class StoreLimits(Request[Limits]):
+    """Replace the limits that the board keeps without power; in the commissioning state only.
+
+    They are in force at once, also in place of those tightened for this session.
+    """
+
+    OPCODE = 0x08
+    CLASS = OpClass.EFFECT
+    REPLY = Limits
+
+    set_code: U16
+    reset_code: U16
+    gate_code: U16
+    width_ns: U32
+    pulses_per_device: U32
+    pulses_per_second: U32
+    rail_low_codes: U16x16
+    rail_high_codes: U16x16
 
 
 @dataclass(frozen=True)
@@ -213,6 +262,11 @@ class State(Message):
     uptime_ms: U64
     bad_frames: U32
     """Frames dropped for length or CRC since the board started."""
+    log_lost: U8
+    """1 if the board found its log of effects missing, damaged or of another chip when it started: what
+    happened before is not in it, and all that may have been touched must be read again."""
+    limits_lost: U8
+    """1 if the board found its stored limits damaged: nothing may be pulsed until new ones are stored."""
 
 
 @dataclass(frozen=True)
@@ -254,6 +308,26 @@ class Safe(Request[State]):
     OPCODE = 0x7F
     CLASS = OpClass.SAFE
     REPLY = State
+
+
+@dataclass(frozen=True)
+class GetOpLog(Request[Result]):
+    """Ask which effects the board has begun, oldest first, and how far each came.
+
+    The board keeps at least the last 64 without power, each written down as begun before anything is
+    carried out and once more at its end. An effect of the last session that is not in the log was not
+    carried out, unless the log has forgotten it.
+    Result: u64 pulse total from which on the log knows every pulse; then 36 bytes an effect: u32 number
+    of the effect, u32 boot id, u16 session, u16 sequence number, u8 opcode, u8 `Executed`, u8 array (255
+    if none), u8 spare, u32 job id (0 if none), u64 pulse total before, u64 pulse total after.
+    """
+
+    OPCODE = 0x09
+    CLASS = OpClass.PURE
+    REPLY = Result
+
+    most: U16
+    """Effects wanted, the newest."""
 
 
 # Bulk data
@@ -300,20 +374,6 @@ class Fetch(Request[Chunk]):
 
     offset: U32
     length: U16
-
-
-@dataclass(frozen=True)
-class Result(Message):
-    """Numbers are in the result buffer; the first of them are here."""
-
-    OPCODE = 0xA0
-
-    total: U32
-    """Bytes in the result buffer."""
-    crc: U32
-    """CRC-32C over all of them."""
-    head: Tail
-    """The first bytes, as many as the frame holds."""
 
 
 # Reading
@@ -614,6 +674,97 @@ class OpenReport(Request[Result]):
     job_id: U32
 
 
+# Rails and converters
+
+
+@dataclass(frozen=True)
+class Rails(Message):
+    """The board's supply and reference voltages, in codes of its DAC, by channel."""
+
+    OPCODE = 0xC0
+
+    set_codes: U16x16
+    measured_codes: U16x16
+    """As the board reads them back."""
+
+
+@dataclass(frozen=True)
+class GetRails(Request[Rails]):
+    """Ask what the rails were set to and what they are."""
+
+    OPCODE = 0x40
+    CLASS = OpClass.PURE
+    REPLY = Rails
+
+
+@dataclass(frozen=True)
+class SetRail(Request[Rails]):
+    """Set one rail, within its window. Pulse and gate rail (5, 6) need the lease, and fall with it."""
+
+    OPCODE = 0x41
+    CLASS = OpClass.EFFECT
+    REPLY = Rails
+
+    channel: U8
+    """0 to 15."""
+    code: U16
+
+
+@dataclass(frozen=True)
+class Converted(Message):
+    """What one ADC made of its test input."""
+
+    OPCODE = 0xC2
+
+    total: U32
+    """Sum of codes over the reads."""
+
+
+@dataclass(frozen=True)
+class ConvertTestInput(Request[Converted]):
+    """Convert the test input, which rail 9 drives, with one ADC."""
+
+    OPCODE = 0x42
+    CLASS = OpClass.READ
+    REPLY = Converted
+
+    adc: U8
+    """FIFO of the ADC, 0 to 11 on a chip of three arrays."""
+    reads: U16
+    """Conversions summed, 1 to 4096."""
+
+
+@dataclass(frozen=True)
+class Sampling(Message):
+    """When the outputs of the TIAs are sampled."""
+
+    OPCODE = 0xC3
+
+    sample_ns: U32x8
+    """After the rows are driven, by gain index; 0 where there is none."""
+
+
+@dataclass(frozen=True)
+class GetSampling(Request[Sampling]):
+    """Ask for the sampling times."""
+
+    OPCODE = 0x43
+    CLASS = OpClass.PURE
+    REPLY = Sampling
+
+
+@dataclass(frozen=True)
+class SetSampling(Request[Sampling]):
+    """Set the sampling time of one gain, until the board restarts."""
+
+    OPCODE = 0x44
+    CLASS = OpClass.PURE
+    REPLY = Sampling
+
+    gain: U8
+    sample_ns: U32
+
+
 # Virtual chips only
 
 
@@ -637,6 +788,8 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     GetInfo,
     GetLimits,
     TightenLimits,
+    StoreLimits,
+    GetOpLog,
     GetState,
     Arm,
     ClearFault,
@@ -654,6 +807,11 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     GetJob,
     StopJob,
     OpenReport,
+    GetRails,
+    SetRail,
+    ConvertTestInput,
+    GetSampling,
+    SetSampling,
     GetPlanted,
 )
 

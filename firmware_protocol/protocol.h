@@ -34,7 +34,7 @@
 /* Direction of a pulse that raises conductance. */
 #define CHIP_SET 1u
 
-#define CHIP_SCHEMA_HASH 0x4ebe15f3u
+#define CHIP_SCHEMA_HASH 0x00ee241au
 
 /* Bytes a frame adds to a payload of less than 230 bytes: header, CRC, one of COBS, the delimiter. */
 #define CHIP_OVERHEAD 20u
@@ -107,6 +107,8 @@ enum chip_status {
     CHIP_STATUS_READ_ONLY = 44,
     /* Stored limits change only in the commissioning state. */
     CHIP_STATUS_NOT_COMMISSIONING = 45,
+    /* `Safe` or a fault ended it before it was done; `executed` and `done` say how far it came. */
+    CHIP_STATUS_ABORTED = 46,
     /* 5x, the hardware: an ADC did not finish. */
     CHIP_STATUS_CONVERTER_TIMEOUT = 50,
     /* A rail is outside its window. */
@@ -115,11 +117,13 @@ enum chip_status {
     CHIP_STATUS_INTERNAL = 60,
 };
 
-/* How much of a refused request was carried out. */
+/* How much of an effect was carried out. */
 enum chip_executed {
     CHIP_EXECUTED_NO = 0,
     CHIP_EXECUTED_YES = 1,
     CHIP_EXECUTED_PARTIAL = 2,
+    /* Begun, and its end not recorded: under way, or cut off by a reset. In the log of effects only. */
+    CHIP_EXECUTED_OPEN = 3,
 };
 
 /* Why the board latched a fault and went to its safe state. */
@@ -175,6 +179,8 @@ enum chip_opcode {
     CHIP_OPCODE_GET_INFO = 0x02,
     CHIP_OPCODE_GET_LIMITS = 0x03,
     CHIP_OPCODE_TIGHTEN_LIMITS = 0x04,
+    CHIP_OPCODE_STORE_LIMITS = 0x08,
+    CHIP_OPCODE_GET_OP_LOG = 0x09,
     CHIP_OPCODE_GET_STATE = 0x05,
     CHIP_OPCODE_ARM = 0x06,
     CHIP_OPCODE_CLEAR_FAULT = 0x07,
@@ -192,19 +198,27 @@ enum chip_opcode {
     CHIP_OPCODE_GET_JOB = 0x39,
     CHIP_OPCODE_STOP_JOB = 0x3a,
     CHIP_OPCODE_OPEN_REPORT = 0x3b,
+    CHIP_OPCODE_GET_RAILS = 0x40,
+    CHIP_OPCODE_SET_RAIL = 0x41,
+    CHIP_OPCODE_CONVERT_TEST_INPUT = 0x42,
+    CHIP_OPCODE_GET_SAMPLING = 0x43,
+    CHIP_OPCODE_SET_SAMPLING = 0x44,
     CHIP_OPCODE_GET_PLANTED = 0x70,
     CHIP_OPCODE_WELCOME = 0x81,
     CHIP_OPCODE_INFO = 0x82,
     CHIP_OPCODE_LIMITS = 0x83,
+    CHIP_OPCODE_RESULT = 0xa0,
     CHIP_OPCODE_STATE = 0x85,
     CHIP_OPCODE_STAGED = 0x90,
     CHIP_OPCODE_CHUNK = 0x91,
-    CHIP_OPCODE_RESULT = 0xa0,
     CHIP_OPCODE_BOOK = 0xa2,
     CHIP_OPCODE_WAITED = 0xa3,
     CHIP_OPCODE_PULSED = 0xb0,
     CHIP_OPCODE_STARTED = 0xb8,
     CHIP_OPCODE_JOB = 0xb9,
+    CHIP_OPCODE_RAILS = 0xc0,
+    CHIP_OPCODE_CONVERTED = 0xc2,
+    CHIP_OPCODE_SAMPLING = 0xc3,
     CHIP_OPCODE_REFUSAL = 0xff,
 };
 
@@ -258,7 +272,7 @@ _Static_assert(sizeof(struct chip_hello) == 8, "layout of chip_hello");
 
 /* TightenLimits, 0x04, PURE, answered by chip_limits.
  *
- * Lower limits for this session; a value above the limit in force is refused.
+ * Tighten limits for this session; one wider than the limit in force is refused.
  */
 struct chip_tighten_limits {
     uint16_t set_code;
@@ -267,8 +281,45 @@ struct chip_tighten_limits {
     uint32_t width_ns;
     uint32_t pulses_per_device;
     uint32_t pulses_per_second;
+    uint16_t rail_low_codes[16];
+    uint16_t rail_high_codes[16];
 };
-_Static_assert(sizeof(struct chip_tighten_limits) == 18, "layout of chip_tighten_limits");
+_Static_assert(sizeof(struct chip_tighten_limits) == 82, "layout of chip_tighten_limits");
+
+/* StoreLimits, 0x08, EFFECT, answered by chip_limits.
+ *
+ * Replace the limits that the board keeps without power; in the commissioning state only.
+ *
+ * They are in force at once, also in place of those tightened for this session.
+ */
+struct chip_store_limits {
+    uint16_t set_code;
+    uint16_t reset_code;
+    uint16_t gate_code;
+    uint32_t width_ns;
+    uint32_t pulses_per_device;
+    uint32_t pulses_per_second;
+    uint16_t rail_low_codes[16];
+    uint16_t rail_high_codes[16];
+};
+_Static_assert(sizeof(struct chip_store_limits) == 82, "layout of chip_store_limits");
+
+/* GetOpLog, 0x09, PURE, answered by chip_result.
+ *
+ * Ask which effects the board has begun, oldest first, and how far each came.
+ *
+ * The board keeps at least the last 64 without power, each written down as begun before anything is carried
+ * out and once more at its end. An effect of the last session that is not in the log was not carried out,
+ * unless the log has forgotten it. Result: u64 pulse total from which on the log knows every pulse; then 36
+ * bytes an effect: u32 number of the effect, u32 boot id, u16 session, u16 sequence number, u8 opcode, u8
+ * `Executed`, u8 array (255 if none), u8 spare, u32 job id (0 if none), u64 pulse total before, u64 pulse
+ * total after.
+ */
+struct chip_get_op_log {
+    /* Effects wanted, the newest. */
+    uint16_t most;
+};
+_Static_assert(sizeof(struct chip_get_op_log) == 2, "layout of chip_get_op_log");
 
 /* GetState, 0x05, PURE, answered by chip_state.
  *
@@ -516,6 +567,53 @@ struct chip_open_report {
 };
 _Static_assert(sizeof(struct chip_open_report) == 4, "layout of chip_open_report");
 
+/* GetRails, 0x40, PURE, answered by chip_rails.
+ *
+ * Ask what the rails were set to and what they are.
+ *
+ * It has no payload.
+ */
+
+/* SetRail, 0x41, EFFECT, answered by chip_rails.
+ *
+ * Set one rail, within its window. Pulse and gate rail (5, 6) need the lease, and fall with it.
+ */
+struct chip_set_rail {
+    /* 0 to 15. */
+    uint8_t channel;
+    uint16_t code;
+};
+_Static_assert(sizeof(struct chip_set_rail) == 3, "layout of chip_set_rail");
+
+/* ConvertTestInput, 0x42, READ, answered by chip_converted.
+ *
+ * Convert the test input, which rail 9 drives, with one ADC.
+ */
+struct chip_convert_test_input {
+    /* FIFO of the ADC, 0 to 11 on a chip of three arrays. */
+    uint8_t adc;
+    /* Conversions summed, 1 to 4096. */
+    uint16_t reads;
+};
+_Static_assert(sizeof(struct chip_convert_test_input) == 3, "layout of chip_convert_test_input");
+
+/* GetSampling, 0x43, PURE, answered by chip_sampling.
+ *
+ * Ask for the sampling times.
+ *
+ * It has no payload.
+ */
+
+/* SetSampling, 0x44, PURE, answered by chip_sampling.
+ *
+ * Set the sampling time of one gain, until the board restarts.
+ */
+struct chip_set_sampling {
+    uint8_t gain;
+    uint32_t sample_ns;
+};
+_Static_assert(sizeof(struct chip_set_sampling) == 5, "layout of chip_set_sampling");
+
 /* GetPlanted, 0x70, PURE, answered by chip_result.
  *
  * Ask a virtual chip which devices it was made stuck; hardware answers `UNKNOWN_OPCODE`.
@@ -578,16 +676,22 @@ struct chip_info {
     uint16_t zero_codes;
     /* Read voltage across a device. */
     uint32_t read_uv;
-    /* Grid of the pulse timer. */
+    /* Grid of pulse widths up to `fine_width_ns`. */
     uint32_t tick_ns;
+    /* Longest pulse that the chip times itself. */
+    uint32_t fine_width_ns;
+    /* Grid of longer pulses, which the board times. */
+    uint32_t coarse_tick_ns;
     /* Transimpedance by gain index; 0 where there is none. */
     uint32_t gain_ohms[8];
 };
-_Static_assert(sizeof(struct chip_info) == 66, "layout of chip_info");
+_Static_assert(sizeof(struct chip_info) == 74, "layout of chip_info");
 
 /* Limits, 0x83.
  *
- * What no pulse may exceed; kept in the board and checked before every pulse.
+ * What no pulse and no rail may exceed; kept in the board and checked before every pulse.
+ *
+ * Those of a running job are those it was started under.
  */
 struct chip_limits {
     /* Highest DAC code of a SET voltage. */
@@ -601,8 +705,26 @@ struct chip_limits {
     uint32_t pulses_per_device;
     /* Averaged over one second; 0 for no bound. */
     uint32_t pulses_per_second;
+    /* Lowest DAC code that each rail may be set to, by channel. */
+    uint16_t rail_low_codes[16];
+    /* Highest DAC code; pulse and gate rail must obey the limits above as well. */
+    uint16_t rail_high_codes[16];
 };
-_Static_assert(sizeof(struct chip_limits) == 18, "layout of chip_limits");
+_Static_assert(sizeof(struct chip_limits) == 82, "layout of chip_limits");
+
+/* Result, 0xa0.
+ *
+ * Numbers are in the result buffer; the first of them are here.
+ */
+struct chip_result {
+    /* Bytes in the result buffer. */
+    uint32_t total;
+    /* CRC-32C over all of them. */
+    uint32_t crc;
+    /* The first bytes, as many as the frame holds. */
+    uint8_t head[];
+};
+_Static_assert(sizeof(struct chip_result) == 8, "layout of chip_result");
 
 /* State, 0x85.
  *
@@ -622,8 +744,14 @@ struct chip_state {
     uint64_t uptime_ms;
     /* Frames dropped for length or CRC since the board started. */
     uint32_t bad_frames;
+    /* 1 if the board found its log of effects missing, damaged or of another chip when it started: what
+     * happened before is not in it, and all that may have been touched must be read again.
+     */
+    uint8_t log_lost;
+    /* 1 if the board found its stored limits damaged: nothing may be pulsed until new ones are stored. */
+    uint8_t limits_lost;
 };
-_Static_assert(sizeof(struct chip_state) == 29, "layout of chip_state");
+_Static_assert(sizeof(struct chip_state) == 31, "layout of chip_state");
 
 /* Staged, 0x90.
  *
@@ -643,20 +771,6 @@ struct chip_chunk {
     uint8_t data[];
 };
 _Static_assert(sizeof(struct chip_chunk) == 4, "layout of chip_chunk");
-
-/* Result, 0xa0.
- *
- * Numbers are in the result buffer; the first of them are here.
- */
-struct chip_result {
-    /* Bytes in the result buffer. */
-    uint32_t total;
-    /* CRC-32C over all of them. */
-    uint32_t crc;
-    /* The first bytes, as many as the frame holds. */
-    uint8_t head[];
-};
-_Static_assert(sizeof(struct chip_result) == 8, "layout of chip_result");
 
 /* Book, 0xa2.
  *
@@ -728,6 +842,37 @@ struct chip_job {
 };
 _Static_assert(sizeof(struct chip_job) == 28, "layout of chip_job");
 
+/* Rails, 0xc0.
+ *
+ * The board's supply and reference voltages, in codes of its DAC, by channel.
+ */
+struct chip_rails {
+    uint16_t set_codes[16];
+    /* As the board reads them back. */
+    uint16_t measured_codes[16];
+};
+_Static_assert(sizeof(struct chip_rails) == 64, "layout of chip_rails");
+
+/* Converted, 0xc2.
+ *
+ * What one ADC made of its test input.
+ */
+struct chip_converted {
+    /* Sum of codes over the reads. */
+    uint32_t total;
+};
+_Static_assert(sizeof(struct chip_converted) == 4, "layout of chip_converted");
+
+/* Sampling, 0xc3.
+ *
+ * When the outputs of the TIAs are sampled.
+ */
+struct chip_sampling {
+    /* After the rows are driven, by gain index; 0 where there is none. */
+    uint32_t sample_ns[8];
+};
+_Static_assert(sizeof(struct chip_sampling) == 32, "layout of chip_sampling");
+
 /* Refusal, 0xff.
  *
  * Sent instead of a reply when the frame's status is not OK.
@@ -749,7 +894,9 @@ _Static_assert(sizeof(struct chip_refusal) == 69, "layout of chip_refusal");
     X(HELLO, hello, PURE, 8, 0, WELCOME) \
     X(GET_INFO, get_info, PURE, 0, 0, INFO) \
     X(GET_LIMITS, get_limits, PURE, 0, 0, LIMITS) \
-    X(TIGHTEN_LIMITS, tighten_limits, PURE, 18, 0, LIMITS) \
+    X(TIGHTEN_LIMITS, tighten_limits, PURE, 82, 0, LIMITS) \
+    X(STORE_LIMITS, store_limits, EFFECT, 82, 0, LIMITS) \
+    X(GET_OP_LOG, get_op_log, PURE, 2, 0, RESULT) \
     X(GET_STATE, get_state, PURE, 0, 0, STATE) \
     X(ARM, arm, PURE, 2, 0, STATE) \
     X(CLEAR_FAULT, clear_fault, PURE, 1, 0, STATE) \
@@ -767,6 +914,11 @@ _Static_assert(sizeof(struct chip_refusal) == 69, "layout of chip_refusal");
     X(GET_JOB, get_job, PURE, 4, 0, JOB) \
     X(STOP_JOB, stop_job, PURE, 4, 0, JOB) \
     X(OPEN_REPORT, open_report, PURE, 4, 0, RESULT) \
+    X(GET_RAILS, get_rails, PURE, 0, 0, RAILS) \
+    X(SET_RAIL, set_rail, EFFECT, 3, 0, RAILS) \
+    X(CONVERT_TEST_INPUT, convert_test_input, READ, 3, 0, CONVERTED) \
+    X(GET_SAMPLING, get_sampling, PURE, 0, 0, SAMPLING) \
+    X(SET_SAMPLING, set_sampling, PURE, 5, 0, SAMPLING) \
     X(GET_PLANTED, get_planted, PURE, 1, 0, RESULT)
 
 #endif

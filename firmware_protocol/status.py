@@ -50,6 +50,8 @@ class Status(IntEnum):
     """The session may only read (layouts differ)."""
     NOT_COMMISSIONING = 45
     """Stored limits change only in the commissioning state."""
+    ABORTED = 46
+    """`Safe` or a fault ended it before it was done; `executed` and `done` say how far it came."""
 
     CONVERTER_TIMEOUT = 50
     """5x, the hardware: an ADC did not finish."""
@@ -61,11 +63,13 @@ class Status(IntEnum):
 
 
 class Executed(IntEnum):
-    """How much of a refused request was carried out."""
+    """How much of an effect was carried out."""
 
     NO = 0
     YES = 1
     PARTIAL = 2
+    OPEN = 3
+    """Begun, and its end not recorded: under way, or cut off by a reset. In the log of effects only."""
 
 
 class Fault(IntEnum):
@@ -95,20 +99,38 @@ class Advice:
 
     who: str
     retry: str
-    """`same-seq`, `new-seq` or `never`."""
+    """`same-seq`; `new-seq`, the same request as a new one; `new-session`, after a hello and a look at the
+    log of effects; or `never`."""
 
 
-_BY_DECADE = {
-    0: Advice("nobody", "never"),
-    1: Advice("the cable", "same-seq"),
-    2: Advice("the pairing of host and firmware", "never"),
-    3: Advice("the caller", "never"),
-    4: Advice("the operator", "new-seq"),
-    5: Advice("the bench", "new-seq"),
-    6: Advice("the firmware's authors", "never"),
+_ADVICE = {
+    Status.OK: Advice("nobody", "never"),
+    Status.BAD_FRAME: Advice("the cable", "same-seq"),
+    Status.OUT_OF_ORDER: Advice("the host's session", "same-seq"),
+    Status.STALE: Advice("the host's session", "never"),
+    Status.NO_SESSION: Advice("the host's session", "new-session"),
+    Status.DISCARDED: Advice("who was refused before", "new-seq"),
+    Status.UNKNOWN_OPCODE: Advice("the pairing of host and firmware", "never"),
+    Status.BAD_MESSAGE: Advice("the pairing of host and firmware", "never"),
+    Status.VERSION_MISMATCH: Advice("the pairing of host and firmware", "never"),
+    Status.SCHEMA_MISMATCH: Advice("the pairing of host and firmware", "never"),
+    Status.BAD_ARGUMENT: Advice("the caller", "never"),
+    Status.OVER_LIMIT: Advice("the caller", "never"),
+    Status.STAGING_INCOMPLETE: Advice("the caller, by staging again", "new-seq"),
+    Status.TOO_LARGE: Advice("the caller", "never"),
+    Status.NOT_ARMED: Advice("the caller, by arming", "new-seq"),
+    Status.BUSY: Advice("the caller, by waiting", "new-seq"),
+    Status.FAULT: Advice("the operator, by clearing the fault", "new-seq"),
+    Status.NO_RESULT: Advice("the caller", "never"),
+    Status.READ_ONLY: Advice("the pairing of host and firmware", "never"),
+    Status.NOT_COMMISSIONING: Advice("the operator, by commissioning", "new-seq"),
+    Status.ABORTED: Advice("the caller, after a look at the devices", "new-seq"),
+    Status.CONVERTER_TIMEOUT: Advice("the bench", "new-seq"),
+    Status.SUPPLY_OUT_OF_RANGE: Advice("the bench", "new-seq"),
+    Status.INTERNAL: Advice("the firmware's authors", "never"),
 }
 
 
 def advice(status: Status) -> Advice:
     """Who must act on `status`, and whether to ask again."""
-    return _BY_DECADE[status // 10]
+    return _ADVICE[status]

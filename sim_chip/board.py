@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
+from firmware_protocol.status import ResetCause
 from sim_chip.chip import VirtualChip
+from sim_chip.flash import Flash
 from sim_chip.mcu import VirtualMcu
 from sim_chip.presets import preset
 
@@ -55,19 +57,30 @@ def _seed(text: str) -> int:
 
 
 class Board:
-    """A microcontroller and its chip, whose state is kept in a file if there is one."""
+    """A microcontroller and its chip; what outlives both is in files if there is one for the state."""
 
     def __init__(self, setup: Setup) -> None:
         """Raises ValueError where the state file is of another chip, is none, or is in use."""
         with ExitStack() as stack:
             chip = _new_chip(setup) if setup.state is None else _kept_chip(setup, setup.state, stack)
-            self.mcu = VirtualMcu(chip, commissioning=setup.commission)
+            self._commissioning = setup.commission
+            self._chip, self._flash = chip, Flash.open(board_file(setup.state)) if setup.state else Flash()
+            self.reset(ResetCause.POWER_ON)
             self._held = stack.pop_all()
+
+    def reset(self, cause: ResetCause = ResetCause.COMMAND) -> None:
+        """Start the processor anew: session, buffers, lease and jobs are lost, chip and flash are not."""
+        self.mcu = VirtualMcu(self._chip, flash=self._flash, cause=cause, commissioning=self._commissioning)
 
     def close(self) -> None:
         """Bring the chip to its safe state and let go of its file."""
         self.mcu.power_down()
         self._held.close()
+
+
+def board_file(state: Path) -> Path:
+    """Where the board of the chip in the file `state` keeps limits and log."""
+    return state.with_name(f"{state.name}.board")
 
 
 def _new_chip(setup: Setup) -> VirtualChip:
@@ -85,5 +98,4 @@ def _kept_chip(setup: Setup, path: Path, stack: ExitStack) -> VirtualChip:
     if (chip.parameters, chip.seed) != (kind, setup.seed):
         found = f"preset {chip.parameters.name}, seed {chip.seed}"
         raise ValueError(f"{path} holds another chip: {found}; ask for that or name another file")
-    chip.power_up()
     return chip

@@ -35,7 +35,10 @@ def serve(
     state: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the chip in this file.")] = None,
     commission: Annotated[bool, typer.Option("--commission", help="Let stored limits change.")] = False,
 ) -> None:
-    """Serve a virtual chip until SIGTERM or Ctrl-C, which leave its outputs at 0 V."""
+    """Serve a virtual chip until SIGTERM or Ctrl-C, which leave its outputs at 0 V.
+
+    SIGUSR1 is the board's reset button: its processor starts anew, chip, stored limits and log stay.
+    """
     if (pty is None) == (tcp is None):
         raise ValueError("say where to serve: either --pty PATH or --tcp HOST:PORT")
     board = Board(Setup(preset, seed, state, commission))

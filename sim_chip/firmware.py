@@ -13,12 +13,14 @@ from firmware_protocol.status import Status
 from firmware_protocol.wire import Message, Request
 from sim_chip.buffers import ResultBuffer, Staging
 from sim_chip.chip import VirtualChip
-from sim_chip.converters import Rail
-from sim_chip.guard import GROUND_CODE, Permits, PulseRules, Refused, check_range, tightened
+from sim_chip.guard import COARSE_TICK_NS, PULSE_RAILS, Permits, PulseRules, Refused, check_range
 from sim_chip.jobs import Jobs
+from sim_chip.limits import LimitStore, storable
+from sim_chip.oplog import EffectLog
 from sim_chip.program import Program, check_plan
 from sim_chip.pulses import PulseBatch, Pulser, mapped_pulses, same_pulse, staircase
 from sim_chip.readout import check_multiply, check_read, multiply, read_cells, vectors
+from sim_chip.supply import Supply
 
 STAGING_BYTES: Final = 128 * 1024
 RESULT_BYTES: Final = 320 * 1024
@@ -37,14 +39,18 @@ Handlers = dict[type[Request[Any]], Callable[[Any], Reply | Steps]]
 class Firmware:
     """The requests about the chip, its data and its jobs; knows nothing of bytes and sessions."""
 
-    def __init__(self, chip: VirtualChip, permits: Permits, limits: m.Limits) -> None:
+    def __init__(
+        self, chip: VirtualChip, permits: Permits, limits: LimitStore, supply: Supply, log: EffectLog
+    ) -> None:
         self.chip = chip
-        self.stored_limits = limits
+        self.limits = limits
+        self.supply = supply
         self.jobs = Jobs()
         self.pulser = Pulser(chip)
         self.staging = Staging(STAGING_BYTES)
         self.result = ResultBuffer(RESULT_BYTES)
         self._permits = permits
+        self._log = log
         self.forget_session()
 
     @property
@@ -54,6 +60,8 @@ class Firmware:
             m.GetInfo: self._get_info,
             m.GetLimits: self._get_limits,
             m.TightenLimits: self._tighten_limits,
+            m.StoreLimits: self._store_limits,
+            m.GetOpLog: self._get_op_log,
             m.Stage: self._stage,
             m.Fetch: self._fetch,
             m.ReadCells: self._read_cells,
@@ -67,28 +75,28 @@ class Firmware:
             m.GetJob: self._get_job,
             m.StopJob: self._stop_job,
             m.OpenReport: self._open_report,
+            m.GetRails: lambda _: self.supply.state(),
+            m.SetRail: self._set_rail,
             m.GetPlanted: self._get_planted,
         }
 
     def forget_session(self) -> None:
         """Empty the buffers and put the stored limits in force."""
-        self._enforce(self.stored_limits)
+        self.limits.forget_session()
+        self._pace_pulses()
         self.staging.clear()
         self.result.clear()
-
-    def zero_outputs(self) -> None:
-        """Take the voltages off the devices: write pad, then gate, then all others."""
-        for rail in (Rail.VP_PAD, Rail.TVDD):
-            self.chip.set_rail(rail, GROUND_CODE)
-        self.chip.power_down()
 
     def _use_chip(self, request: Request[Any]) -> None:
         """Refuse `request` if it may not use the chip now; else see that the chip can be read."""
         self._permits.check(request)
+        self._permits.check_supply()
+        self._check_no_job()
+        self.supply.wake()
+
+    def _check_no_job(self) -> None:
         if self.jobs.running:
             raise Refused(Status.BUSY, f"job {self.jobs.last_id} is running")
-        if self.chip.rail(Rail.TVDD) == GROUND_CODE:
-            self.chip.power_up()
 
     # Identity and limits
 
@@ -110,23 +118,54 @@ class Firmware:
             zero_codes=converters.zero_codes,
             read_uv=_READ_UV,
             tick_ns=parameters.timing.timer_step_ns,
+            fine_width_ns=parameters.timing.timer_limit_ns,
+            coarse_tick_ns=COARSE_TICK_NS,
             gain_ohms=gains + (0,) * (8 - len(gains)),
         )
 
     def _get_limits(self, _: m.GetLimits) -> Reply:
-        return self._limits
+        return self.limits.in_force
 
     def _tighten_limits(self, request: m.TightenLimits) -> Reply:
-        self._enforce(tightened(self._limits, request))
-        return self._limits
+        self.limits.tighten(request)
+        self._pace_pulses()
+        return self.limits.in_force
 
-    def _enforce(self, limits: m.Limits) -> None:
-        self._limits = limits
-        self.pulser.pulses_per_second = limits.pulses_per_second
+    def _store_limits(self, request: m.StoreLimits) -> Steps:
+        self._permits.check(request)
+        self._permits.check_commissioning()
+        self._check_no_job()
+        return self._stored(storable(request))
+
+    def _stored(self, limits: m.Limits) -> Steps:
+        yield from ()
+        self.limits.store(limits)
+        self._pace_pulses()
+        return self.limits.in_force
+
+    def _pace_pulses(self) -> None:
+        self.pulser.pulses_per_second = self.limits.in_force.pulses_per_second
 
     @property
     def _rules(self) -> PulseRules:
-        return PulseRules(self._limits, self.chip.parameters.timing)
+        return PulseRules(self.limits.in_force, self.chip.parameters.timing)
+
+    def _get_op_log(self, request: m.GetOpLog) -> Reply:
+        return self.result.fill(self._log.newest(request.most).pack())
+
+    # Rails
+
+    def _set_rail(self, request: m.SetRail) -> Steps:
+        self._use_chip(request)
+        self.supply.check(request.channel, request.code, self.limits.in_force)
+        if request.channel in PULSE_RAILS:
+            self._permits.check_lease()
+        return self._rail_set(request)
+
+    def _rail_set(self, request: m.SetRail) -> Steps:
+        yield from ()
+        self.supply.set(request.channel, request.code)
+        return self.supply.state()
 
     # Bulk data
 
@@ -170,8 +209,12 @@ class Firmware:
         kinds, conductances = self.chip.planted(request.array)
         return self.result.fill(bulk.pack_planted(kinds.astype(np.int64), conductances.astype(np.int64)))
 
-    def _wait(self, request: m.Wait) -> Reply:
+    def _wait(self, request: m.Wait) -> Steps:
         self._use_chip(request)
+        return self._waited(request)
+
+    def _waited(self, request: m.Wait) -> Steps:
+        yield from ()
         self.chip.advance(request.duration_ms * 1_000_000)
         return m.Waited(self.chip.clock_ns)
 
@@ -202,16 +245,25 @@ class Firmware:
         words = yield from self.pulser.sweep_in_slices(request, volt_codes)
         return self.result.fill(bulk.pack_words(words))
 
-    def _start_program(self, request: m.StartProgram) -> Reply:
-        if not self.jobs.knows(request.job_id):
-            self._use_chip(request)
-            self._permits.check_lease()
-            check_plan(request, self.chip, self._rules)
-            shape = self.chip.parameters
-            staged = self.staging.take(bulk.plan_bytes(shape.devices), request.staged_crc)
-            program = Program(request, shape, staged)
-            self.jobs.start(program, program.rounds(self.chip, self.pulser.give))
-        return m.Started(request.job_id)
+    def _start_program(self, request: m.StartProgram) -> Reply | Steps:
+        if self.jobs.knows(request.job_id):
+            return m.Started(request.job_id)
+        if self._log.knows_job(request.job_id):
+            raise Refused(Status.BAD_ARGUMENT, f"job {request.job_id} was begun before; take another number")
+        self._use_chip(request)
+        self._permits.check_lease()
+        check_plan(request, self.chip, self._rules)
+        shape = self.chip.parameters
+        staged = self.staging.take(bulk.plan_bytes(shape.devices), request.staged_crc)
+        return self._program_started(Program(request, shape, staged))
+
+    def _program_started(self, program: Program) -> Steps:
+        """The job keeps the pace it was started with, whatever later sessions may do faster."""
+        yield from ()
+        pulser = Pulser(self.chip)
+        pulser.pulses_per_second = self.pulser.pulses_per_second
+        self.jobs.start(program, program.rounds(self.chip, pulser.give))
+        return m.Started(program.plan.job_id)
 
     def _get_job(self, request: m.GetJob) -> Reply:
         return self.jobs.find(request.job_id).progress()

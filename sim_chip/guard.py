@@ -1,13 +1,13 @@
 """What stands between a request and the devices: refusals, limits and the lease."""
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from firmware_protocol.messages import RESET, SET, Limits, TightenLimits
+from firmware_protocol.messages import RESET, SET, Limits
 from firmware_protocol.status import Executed, Fault, Status
 from firmware_protocol.wire import OpClass, Request
-from sim_chip.converters import dac_code
+from sim_chip.converters import Rail, dac_code
 from sim_chip.parameters import TimingParameters
 
 MIN_TTL_MS: Final = 50
@@ -16,18 +16,11 @@ MAX_TTL_MS: Final = 2000
 GROUND_CODE: Final = dac_code(0.0)
 """Lowest DAC code of an output to devices: one below it is a voltage of the other sign."""
 
-_LONG_STEP_NS: Final = 1000
+COARSE_TICK_NS: Final = 1000
 """Grid of pulses that outlast the chip's own timer and are timed by the firmware."""
 
-NEW_BOARD: Final = Limits(
-    set_code=dac_code(3.5),
-    reset_code=dac_code(3.5),
-    gate_code=dac_code(5.5),
-    width_ns=10_000_000,
-    pulses_per_device=10_000,
-    pulses_per_second=0,
-)
-"""Limits of a board that nobody has changed: room for the highest voltages in use on such chips."""
+PULSE_RAILS: Final = (Rail.VP_PAD, Rail.TVDD)
+"""Write pad and gate: what moves a device. Zeroed first, in this order."""
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error of this program
@@ -97,6 +90,7 @@ class Permits:
     lease: Lease = field(default_factory=Lease)
     fault: Fault = Fault.NONE
     read_only: bool = False
+    commissioning: bool = False
 
     def check(self, request: Request[Any]) -> None:
         """Refuse an effect of a read-only session or under a fault."""
@@ -109,6 +103,16 @@ class Permits:
         """Refuse while a fault is latched."""
         if self.fault is not Fault.NONE:
             raise Refused(Status.FAULT, f"{self.fault.name} is latched; clear it first")
+
+    def check_supply(self) -> None:
+        """Refuse to put voltages on a chip whose supply failed."""
+        if self.fault in (Fault.SUPPLY_OUT_OF_RANGE, Fault.BROWN_OUT):
+            raise Refused(Status.SUPPLY_OUT_OF_RANGE, f"{self.fault.name} is latched; clear it first")
+
+    def check_commissioning(self) -> None:
+        """Refuse to change for good what keeps the chip safe, but in the commissioning state."""
+        if not self.commissioning:
+            raise Refused(Status.NOT_COMMISSIONING, "stored limits change in the commissioning state only")
 
     def check_lease(self) -> None:
         """Refuse without a lease of this session."""
@@ -129,18 +133,6 @@ class BadFrameWatch:
         if now - self.since >= 1.0:
             self.since, self.before = now, bad_frames
         return bad_frames - self.before > self.most
-
-
-def tightened(limits: Limits, wanted: TightenLimits) -> Limits:
-    """`wanted` as the limits in force; refused where one of them is above what holds now."""
-    asked = Limits(*astuple(wanted))
-    for name in ("set_code", "reset_code", "gate_code", "width_ns", "pulses_per_device"):
-        if getattr(asked, name) > getattr(limits, name):
-            raise Refused(Status.OVER_LIMIT, f"{name} may not rise above {getattr(limits, name)}")
-    most = limits.pulses_per_second
-    if most and not 1 <= asked.pulses_per_second <= most:
-        raise Refused(Status.OVER_LIMIT, f"pulses_per_second must be 1 to {most}")
-    return asked
 
 
 @dataclass(frozen=True)
@@ -169,7 +161,7 @@ class PulseRules:
     def check_width(self, width_ns: int) -> None:
         """Refuse a width that is off the timer's grid or above the limit."""
         timing = self.timing
-        grid_ns = timing.timer_step_ns if width_ns <= timing.timer_limit_ns else _LONG_STEP_NS
+        grid_ns = timing.timer_step_ns if width_ns <= timing.timer_limit_ns else COARSE_TICK_NS
         if width_ns < 1 or width_ns % grid_ns:
             raise Refused(Status.BAD_ARGUMENT, f"width {width_ns} ns is not a multiple of {grid_ns} ns")
         if width_ns > self.limits.width_ns:

@@ -27,6 +27,11 @@ class Jobs:
         return self._running is not None
 
     @property
+    def array(self) -> int | None:
+        """What the running job works on."""
+        return self._running[0].plan.array if self._running else None
+
+    @property
     def last_state(self) -> JobState:
         """How the last job stands."""
         return self._programs[self.last_id].state if self.last_id else JobState.NONE

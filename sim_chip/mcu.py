@@ -5,17 +5,22 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from crc32c import crc32c
 
 from firmware_protocol import messages as m
 from firmware_protocol.device_session import DeviceSession, Inbound
+from firmware_protocol.jobs import JobState
 from firmware_protocol.status import Executed, Fault, ResetCause, Status
-from firmware_protocol.wire import Message, OpClass, WireError
+from firmware_protocol.wire import Message, OpClass, Request, WireError
 from sim_chip.chip import VirtualChip
 from sim_chip.firmware import Firmware, Handlers, Reply, Steps
-from sim_chip.guard import MAX_TTL_MS, MIN_TTL_MS, NEW_BOARD, BadFrameWatch, Permits, Refused, check_range
+from sim_chip.flash import Flash
+from sim_chip.guard import MAX_TTL_MS, MIN_TTL_MS, BadFrameWatch, Permits, Refused, check_range
+from sim_chip.limits import LimitStore
+from sim_chip.oplog import EffectLog
+from sim_chip.supply import Bench, Supply
 
 _log = logging.getLogger(__name__)
 
@@ -23,14 +28,39 @@ BAD_FRAMES_PER_SECOND: Final = 5000
 """Rate at which a line is given up: well above a bad cable at full USB speed, below a jammed one."""
 
 
+_BLIND: Final = (m.Pulse, m.PulseMap)
+"""Requests on an array that convert nothing."""
+
+_STATUS_OF: Final = {
+    Fault.CONVERTER_TIMEOUT: Status.CONVERTER_TIMEOUT,
+    Fault.SUPPLY_OUT_OF_RANGE: Status.SUPPLY_OUT_OF_RANGE,
+}
+"""With what an operation is answered that such a fault ended; by any other it is `ABORTED`."""
+
+
 @dataclass
 class _Operation:
     """A request under way that is answered when it has run in slices."""
 
     inbound: Inbound
-    opclass: OpClass
+    request: Request[Any]
     steps: Steps
     done: int = 0
+
+    @property
+    def is_effect(self) -> bool:
+        """Whether it changes devices or outputs."""
+        return self.request.CLASS is OpClass.EFFECT
+
+    @property
+    def converts(self) -> int | None:
+        """The array whose ADCs it uses."""
+        return None if isinstance(self.request, _BLIND) else getattr(self.request, "array", None)
+
+    @property
+    def executed(self) -> Executed:
+        """How much was carried out if it ends here."""
+        return Executed.PARTIAL if self.done and self.is_effect else Executed.NO
 
 
 class VirtualMcu:
@@ -38,24 +68,34 @@ class VirtualMcu:
 
     The caller hands over what came in (`receive`), sends what is to go out (`transmit`), and calls
     `work` again and again: each call does a bounded slice of whatever takes long.
+
+    Making one is the start of a board's processor: the chip and `flash` are as they were left, the outputs
+    are zeroed, all else is new.
     """
 
     def __init__(
         self,
         chip: VirtualChip,
         *,
+        flash: Flash | None = None,
+        cause: ResetCause = ResetCause.POWER_ON,
         clock: Callable[[], float] = time.monotonic,
-        limits: m.Limits = NEW_BOARD,
         commissioning: bool = False,
         bad_frames_per_second: int = BAD_FRAMES_PER_SECOND,
     ) -> None:
-        self.commissioning = commissioning
         self._clock = clock
         self._born = clock()
+        self._cause = cause
+        self.bench = Bench()
+        flash = flash or Flash()
         self._session = DeviceSession(secrets.randbits(32))
         self._storm = BadFrameWatch(bad_frames_per_second, since=self._born)
-        self._permits = Permits()
-        self._firmware = Firmware(chip, self._permits, limits)
+        self._permits = Permits(commissioning=commissioning)
+        self._supply = Supply(chip, self.bench)
+        self._log = EffectLog(
+            flash, self._session.boot_id, lambda: chip.book.set_pulses + chip.book.reset_pulses
+        )
+        self._firmware = Firmware(chip, self._permits, LimitStore(flash), self._supply, self._log)
         self._operation: _Operation | None = None
         self._handlers: Handlers = {
             **self._firmware.handlers,
@@ -71,7 +111,7 @@ class VirtualMcu:
     def receive(self, data: bytes) -> None:
         """Take in bytes from the host and execute what they ask; what takes long is left to `work`."""
         now = self._clock()
-        self._watch_lease(now)
+        self._watch(now)
         self._serve(data, now)
         if self._storm.storm(self._session.bad_frames, now):
             self._make_safe(Fault.BAD_FRAME_STORM)
@@ -83,7 +123,7 @@ class VirtualMcu:
     def work(self) -> float | None:
         """Do a slice of what is under way; seconds until the next call is due, None if only bytes matter."""
         now = self._clock()
-        self._watch_lease(now)
+        self._watch(now)
         if self._operation is not None:
             self._continue_operation(self._operation)
         elif self._firmware.jobs.running:
@@ -102,6 +142,10 @@ class VirtualMcu:
         """Bring the chip to its safe state, as before the supply goes."""
         self._make_safe(Fault.NONE)
 
+    def brown_out(self) -> None:
+        """The board's supply dips, not so far that the processor stops."""
+        self._make_safe(Fault.BROWN_OUT)
+
     def _serve(self, data: bytes, now: float) -> None:
         for inbound in self._session.receive(data, now):
             self._execute(inbound)
@@ -114,7 +158,8 @@ class VirtualMcu:
             self._refuse(inbound, Refused(Status.UNKNOWN_OPCODE, f"no request {inbound.opcode:#04x}"))
             return
         try:
-            outcome = self._handlers[request](request.unpack(inbound.payload))
+            asked = request.unpack(inbound.payload)
+            outcome = self._handlers[request](asked)
         except WireError as error:
             self._refuse(inbound, Refused(Status.BAD_MESSAGE, str(error)))
         except Refused as refusal:
@@ -125,7 +170,13 @@ class VirtualMcu:
             if isinstance(outcome, Message):
                 self._session.reply(inbound, outcome)
             else:
-                self._operation = _Operation(inbound, request.CLASS, outcome)
+                self._begin(_Operation(inbound, asked, outcome))
+
+    def _begin(self, operation: _Operation) -> None:
+        """Write an effect down before anything of it is carried out."""
+        if operation.is_effect:
+            self._log.open(operation.inbound, operation.request)
+        self._operation = operation
 
     def _refuse(self, inbound: Inbound, refusal: Refused) -> None:
         answer = m.Refusal(refusal.executed, refusal.done, refusal.reason)
@@ -137,59 +188,78 @@ class VirtualMcu:
         executed = Executed.NO
         if opclass is OpClass.EFFECT:
             executed = Executed.PARTIAL
+            self._log.close(executed)
             self._make_safe(Fault.INTERNAL)
         self._refuse(inbound, Refused(Status.INTERNAL, repr(error), executed=executed))
 
     def _continue_operation(self, operation: _Operation) -> None:
+        if operation.converts in self.bench.stopped_arrays:
+            self._make_safe(Fault.CONVERTER_TIMEOUT)
+            return
         try:
             operation.done = next(operation.steps)
         except StopIteration as end:
             self._operation = None
+            if not self._firmware.jobs.running:
+                self._log.close(Executed.YES)
             self._session.reply(operation.inbound, end.value)
         except Exception as error:
             self._operation = None
-            self._fail(operation.inbound, operation.opclass, error)
+            self._fail(operation.inbound, operation.request.CLASS, error)
 
     def _continue_job(self) -> None:
+        jobs = self._firmware.jobs
+        if jobs.array in self.bench.stopped_arrays:
+            self._make_safe(Fault.CONVERTER_TIMEOUT)
+            return
         try:
-            self._firmware.jobs.step()
+            jobs.step()
         except Exception:
-            _log.exception("job %d failed", self._firmware.jobs.last_id)
+            _log.exception("job %d failed", jobs.last_id)
             self._make_safe(Fault.INTERNAL)
+        if not jobs.running:
+            self._log.close(Executed.YES if jobs.last_state is JobState.DONE else Executed.PARTIAL)
 
     # Safety
 
-    def _watch_lease(self, now: float) -> None:
+    def _watch(self, now: float) -> None:
+        """Look at what may go wrong between two requests."""
+        if self._permits.fault is Fault.NONE and self._supply.stray_rail() is not None:
+            self._make_safe(Fault.SUPPLY_OUT_OF_RANGE)
         if self._permits.lease.left(now) != 0.0:
             return
-        if self._firmware.jobs.running or (self._operation and self._operation.opclass is OpClass.EFFECT):
+        acts = self._operation is not None and self._operation.is_effect
+        if acts or self._firmware.jobs.running or self._supply.is_raised:
             self._make_safe(Fault.LEASE_LAPSED)
         else:
             self._permits.lease.drop()
 
     def _make_safe(self, fault: Fault) -> None:
         """Zero the outputs, end what uses them, drop the lease; latch `fault` if there is one."""
-        self._firmware.zero_outputs()
+        self._supply.zero()
         self._permits.lease.drop()
         self._permits.fault = self._permits.fault or fault
         self._end_operation(fault)
-        self._firmware.jobs.abort(fault)
+        if self._firmware.jobs.running:
+            self._firmware.jobs.abort(fault)
+            self._log.close(Executed.PARTIAL)
 
-    def _forget_operation(self) -> None:
-        if self._operation is not None:
-            self._operation.steps.close()
-            self._operation = None
+    def _forget_operation(self) -> _Operation | None:
+        """End what is under way without an answer."""
+        operation, self._operation = self._operation, None
+        if operation is not None:
+            operation.steps.close()
+            if operation.is_effect:
+                self._log.close(operation.executed)
+        return operation
 
     def _end_operation(self, fault: Fault) -> None:
-        operation = self._operation
-        if operation is None:
-            return
-        self._forget_operation()
-        partial = operation.done and operation.opclass is OpClass.EFFECT
-        executed = Executed.PARTIAL if partial else Executed.NO
-        status = Status.FAULT if fault is not Fault.NONE else Status.NOT_ARMED
-        reason = f"ended by {fault.name}" if fault is not Fault.NONE else "ended by a request for safety"
-        self._refuse(operation.inbound, Refused(status, reason, executed=executed, done=operation.done))
+        operation = self._forget_operation()
+        if operation is not None:
+            status = _STATUS_OF.get(fault, Status.ABORTED)
+            reason = f"ended by {fault.name}" if fault is not Fault.NONE else "ended by a request for safety"
+            done = operation.done
+            self._refuse(operation.inbound, Refused(status, reason, executed=operation.executed, done=done))
 
     # Session and identity
 
@@ -206,13 +276,13 @@ class VirtualMcu:
             protocol_minor=m.PROTOCOL_MINOR,
             schema_hash=m.SCHEMA_HASH,
             boot_id=self._session.boot_id,
-            reset_cause=ResetCause.POWER_ON,
+            reset_cause=self._cause,
             window=self._session.window,
             frame_bytes=min(request.frame_bytes, m.MAX_PAYLOAD),
             staging_bytes=self._firmware.staging.size,
             result_bytes=self._firmware.result.size,
-            config_crc=crc32c(self._firmware.stored_limits.pack()),
-            commissioning=int(self.commissioning),
+            config_crc=crc32c(self._firmware.limits.stored.pack()),
+            commissioning=int(self._permits.commissioning),
             firmware="sim_chip 0.1.0",
             board="virtual chip",
             serial=f"{self.chip.parameters.name}-{self.chip.seed}",
@@ -246,4 +316,6 @@ class VirtualMcu:
             total_pulses=self._firmware.pulser.total,
             uptime_ms=int(1000 * (now - self._born)),
             bad_frames=self._session.bad_frames,
+            log_lost=int(self._log.lost),
+            limits_lost=int(self._firmware.limits.lost),
         )

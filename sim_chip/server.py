@@ -15,6 +15,10 @@ from filelock import FileLock, Timeout
 from sim_chip.board import Board, Setup
 
 _READ_BYTES = 65_536
+RESET_SIGNAL = signal.SIGUSR1
+"""Resets the processor of the served board, as its reset button would."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, RESET_SIGNAL)
 _MOST_UNREAD = 1 << 20
 """Bytes kept for a host that does not read; what comes on top is dropped, as a full USB pipe would."""
 
@@ -57,6 +61,10 @@ class Endpoint:
         end_s = now_s + (now_s - self._left_s)
         while time.monotonic() < end_s and self._board.mcu.work() == 0.0:
             pass
+
+    def reset(self) -> None:
+        """Press the board's reset button."""
+        self._board.reset()
 
     def close(self) -> None:
         """Bring the chip to its safe state."""
@@ -123,7 +131,8 @@ class _Loop:
         self._host: _Host | None = None
         self._hung_up: Callable[[], None] = lambda: None
         self._selector = selectors.DefaultSelector()
-        self.watch(stop, self._stop)
+        self._signals = stop
+        self.watch(stop, self._obey)
 
     def watch(self, source: socket.socket, react: Callable[[], None]) -> None:
         """Call `react` when there is something to read at `source`."""
@@ -173,17 +182,22 @@ class _Loop:
             os.close(self._host.fd)
             self._host = None
 
-    def _stop(self) -> None:
-        self._stopped = True
+    def _obey(self) -> None:
+        """Signals arrive as bytes: one resets the board, any other ends the server."""
+        numbers = self._signals.recv(_READ_BYTES)
+        if set(numbers) == {RESET_SIGNAL}:
+            self._board.reset()
+        else:
+            self._stopped = True
 
 
 @contextmanager
 def stop_signals() -> Iterator[socket.socket]:
-    """A socket with something to read once SIGTERM or SIGINT came; for the main thread."""
+    """A socket from which the numbers of SIGTERM, SIGINT and SIGUSR1 are read; for the main thread."""
     reader, writer = socket.socketpair()
     with reader, writer:
         writer.setblocking(False)
-        before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGTERM, signal.SIGINT)}
+        before = {s: signal.signal(s, lambda *_: None) for s in _SIGNALS}
         wakeup = signal.set_wakeup_fd(writer.fileno())
         try:
             yield reader

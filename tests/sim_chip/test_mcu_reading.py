@@ -77,6 +77,7 @@ def test_a_product_is_the_weighted_sum_of_the_chips_own_bit_planes(make_host):
 
 
 def _planes(chip: VirtualChip, inputs):
+    chip.power_up()
     chip.set_gain(0, 0)
     wanted = np.zeros(64, np.uint8)
     wanted[7:16] = 1

@@ -1,0 +1,93 @@
+"""The board's rails: which codes they are set to, what they are, and the order in which they fall."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from firmware_protocol.messages import Limits, Rails
+from firmware_protocol.status import Status
+from sim_chip.chip import VirtualChip
+from sim_chip.converters import Rail, dac_code
+from sim_chip.guard import GROUND_CODE, PULSE_RAILS, Refused, check_range
+
+_STRAY_CODES: Final = dac_code(0.25) - GROUND_CODE
+"""How far a rail may be from what it was set to: more than any DAC's offset, less than moves a device."""
+
+
+@dataclass
+class Bench:
+    """What is wrong around a virtual board; for tests, which alone set it."""
+
+    stray_codes: dict[int, int] = field(default_factory=dict)
+    """How far a rail is from its setting, by channel."""
+    stopped_arrays: set[int] = field(default_factory=set)
+    """Arrays whose ADCs have no clock: their conversions never end."""
+
+
+class Supply:
+    """The rails of one chip, zeroed until they are needed."""
+
+    def __init__(self, chip: VirtualChip, bench: Bench) -> None:
+        self._chip = chip
+        self._bench = bench
+        self._gate_code = GROUND_CODE
+        self.zero()
+
+    def zero(self) -> None:
+        """Take the voltages off the devices: write pad, then gate, then all others."""
+        for rail in (*PULSE_RAILS, *(rail for rail in Rail if rail not in PULSE_RAILS)):
+            self._chip.set_rail(rail, GROUND_CODE)
+        self._is_up = False
+
+    def wake(self) -> None:
+        """See that the chip can be read."""
+        if not self._is_up:
+            self._chip.power_up()
+            self._is_up = True
+            self._gate_code = self._chip.rail(Rail.TVDD)
+
+    @property
+    def is_raised(self) -> bool:
+        """Whether the pulse rail stands above 0 V, or the gate rail higher than for reading."""
+        gate = self._chip.rail(Rail.TVDD)
+        return self._is_up and (self._chip.rail(Rail.VP_PAD) != GROUND_CODE or gate > self._gate_code)
+
+    def check(self, channel: int, code: int, limits: Limits) -> None:
+        """Refuse a rail that there is not, or a code outside its window."""
+        check_range("channel", channel, 0, len(Rail) - 1)
+        low, high = window(channel, limits)
+        if not low <= code <= high:
+            name = Rail(channel).name
+            raise Refused(Status.OVER_LIMIT, f"{name} code {code}; allowed {low} to {high}")
+
+    def set(self, channel: int, code: int) -> None:
+        """Set one rail of a chip that is up."""
+        self.wake()
+        self._chip.set_rail(channel, code)
+
+    def state(self) -> Rails:
+        """The codes set and the codes read back."""
+        codes = tuple(self._chip.rail(rail) for rail in Rail)
+        return Rails(codes, tuple(self._measured(rail, code) for rail, code in enumerate(codes)))
+
+    def _measured(self, rail: int, code: int) -> int:
+        offset = dac_code(self._chip.parameters.converters.rail_offset_uv * 1e-6) - GROUND_CODE
+        return min(max(code + offset + self._bench.stray_codes.get(rail, 0), 0), 0xFFFF)
+
+    def stray_rail(self) -> Rail | None:
+        """The first rail that is not where it was set, if one is."""
+        if not self._bench.stray_codes:
+            return None
+        state = self.state()
+        for rail, wanted, found in zip(Rail, state.set_codes, state.measured_codes, strict=True):
+            if abs(found - wanted) > _STRAY_CODES:
+                return rail
+        return None
+
+
+def window(channel: int, limits: Limits) -> tuple[int, int]:
+    """Lowest and highest code of a rail."""
+    top = {
+        Rail.VP_PAD: max(limits.set_code, limits.reset_code),
+        Rail.TVDD: limits.gate_code,
+    }.get(Rail(channel), 0xFFFF)
+    return limits.rail_low_codes[channel], min(limits.rail_high_codes[channel], top)
