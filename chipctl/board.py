@@ -18,7 +18,7 @@ from firmware_protocol.status import Status
 LEASE_MS = 2000
 """Lease on high voltage asked for with every pulse; the board zeroes its outputs when the host is silent."""
 
-_POLL_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4)
+_POLL_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """Waits between two looks at a running job; the last one repeats, well inside the lease."""
 
 

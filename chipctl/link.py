@@ -52,7 +52,7 @@ class LinkStatistics:
     bytes_out: int
     bytes_in: int
     round_trip_s: float | None
-    """Smoothed time from a request to its reply."""
+    """Smoothed time from a request to its reply, less the time of their bytes on the line."""
 
 
 class Link:

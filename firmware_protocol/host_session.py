@@ -16,6 +16,9 @@ TRIES = 20
 """Time-outs in a row after which the session counts as lost. At 20 % loss each way a try fails with
 p = 0.36; 200 exchanges then all succeed but for p = 200 * 0.36**20 < 1e-6."""
 
+CAREFUL_WINDOW = 8
+"""Requests under way while frames keep failing: what follows a lost one is sent in vain."""
+
 HELLO_TRIES = 30
 SAFE_TRIES = 12
 SAFE_TIMEOUT_S = 0.05
@@ -62,9 +65,13 @@ class _Sent:
     payload: bytes
     fixed_bytes: int
     has_tail: bool
+    reply_bytes: int
+    """Of the longest reply."""
     session: int = 0
     seq: int = 0
     sends: int = 0
+    queued_bytes: int = 0
+    """Of the requests that stood before it on the line when it was sent last."""
     sent_s: float = 0.0
     order: int = 0
     """Place of its last sending among all sendings."""
@@ -77,7 +84,9 @@ def _prepare(ticket: Ticket) -> _Sent:
     payload = ticket.request.pack()
     if len(payload) > MAX_PAYLOAD:
         raise ValueError(f"{type(ticket.request).__name__}: {len(payload)} bytes; a frame has {MAX_PAYLOAD}")
-    return _Sent(ticket, payload, shape.fixed.size, shape.has_tail)
+    reply = layout(ticket.request.REPLY)
+    reply_bytes = MAX_PAYLOAD if reply.has_tail else reply.fixed.size
+    return _Sent(ticket, payload, shape.fixed.size, shape.has_tail, reply_bytes)
 
 
 class State(Enum):
@@ -228,7 +237,8 @@ class HostSession:
         oldest = next(iter(self._pending))
         under_way = sum(len(sent.payload) + _MOST_OVERHEAD for sent in self._pending.values())
         following = len(self._queue[0].payload) + _MOST_OVERHEAD
-        return distance(self._next_seq, oldest) < self.window and under_way + following <= self._credit
+        window = self.window if self.size.bytes == self.size.most else min(self.window, CAREFUL_WINDOW)
+        return distance(self._next_seq, oldest) < window and under_way + following <= self._credit
 
     def _number(self, sent: _Sent) -> _Sent:
         sent.session, sent.seq = self._name, self._next_seq
@@ -245,6 +255,7 @@ class HostSession:
         if sent.sends >= 2:
             self.size.failed()
         self._order += 1
+        sent.queued_bytes = sum(len(other.payload) + OVERHEAD for other in self._pending.values())
         sent.sends, sent.sent_s, sent.order, sent.due = sent.sends + 1, now, self._order, False
         payload = sent.payload
         if sent.has_tail:
@@ -264,7 +275,11 @@ class HostSession:
         oldest = next(iter(self._pending.values()), None)
         if oldest is None:
             return None
-        return max(oldest.sent_s, self._heard_s) + self.round_trip.timeout_s + oldest.ticket.expect_s
+        reply_bytes = min(oldest.reply_bytes, self.size.bytes) + OVERHEAD
+        own_bytes = len(oldest.payload) + OVERHEAD + reply_bytes
+        line_s = self.round_trip.line_s(own_bytes + oldest.queued_bytes)
+        patience_s = min(line_s + self.round_trip.timeout_s, self.round_trip.cap_s)
+        return max(oldest.sent_s, self._heard_s) + patience_s + oldest.ticket.expect_s
 
     def _safe_deadline(self) -> float | None:
         return None if self._safe is None else self._safe.sent_s + SAFE_TIMEOUT_S
@@ -313,7 +328,8 @@ class HostSession:
             other.due = other.due or other.order < sent.order
         self.round_trip.misses, self._heard_s, self._credit = 0, now, frame.room
         if sent.sends == 1 and not sent.ticket.expect_s:
-            self.round_trip.measured(now - sent.sent_s)
+            own_bytes = len(sent.payload) + len(frame.payload) + 2 * OVERHEAD
+            self.round_trip.measured(now - sent.sent_s, own_bytes, sent.queued_bytes)
         self.size.answered(sent.sends)
         if frame.seq == self._trip_end:
             self.round_trips += 1

@@ -1,5 +1,7 @@
 """How long to wait for an answer and how large to make a frame, learned from the line as it is."""
 
+from math import inf
+
 MIN_TIMEOUT_S = 0.025
 MAX_TIMEOUT_S = 1.0
 ARMED_TIMEOUT_S = 0.25
@@ -13,15 +15,22 @@ MIN_PIECE_BYTES = 32
 """Payload of the smallest frames: 52 bytes on the wire, of which 2 in 3 survive one bit error in 1000."""
 _CLEAN_TO_GROW = 8
 
+_GRAIN_S = 0.005
+"""Least margin over the usual round trip."""
+
+_SLOWEST_BYTE_S = 1 / 11_520
+"""Of a line at 115 200 baud; one still slower shows itself by answers that come after their time."""
+
 
 class RoundTrip:
-    """Time-out for an answer from measured round trips, as in RFC 6298."""
+    """Time-out for an answer from measured round trips, as in RFC 6298, apart from the time of its bytes."""
 
     def __init__(self) -> None:
         self.smoothed_s: float | None = None
         self.cap_s = HELLO_TIMEOUT_S
         self.misses = 0
         """Time-outs since the last answer."""
+        self._byte_s = inf
         self._deviation_s = 0.0
         self._base_s = HELLO_TIMEOUT_S
 
@@ -31,14 +40,23 @@ class RoundTrip:
         doublings = max(0, self.misses - _MISSES_BEFORE_DOUBLING)
         return min(self._base_s * (1 << doublings), self.cap_s)
 
-    def measured(self, seconds: float) -> None:
-        """Learn from the answer to a request that was sent once only."""
+    def line_s(self, count: int) -> float:
+        """Time that so many bytes take on the line, at most; 0 until an answer told."""
+        return 0.0 if self._byte_s == inf else self._byte_s * count
+
+    def measured(self, seconds: float, own_bytes: int, queued_bytes: int) -> None:
+        """Learn from the answer to a request that was sent once only.
+
+        Request and answer had `own_bytes`; before them stood requests of `queued_bytes`.
+        """
+        self._byte_s = min(seconds / own_bytes, _SLOWEST_BYTE_S, self._byte_s)
+        seconds = max(0.0, seconds - self.line_s(own_bytes + queued_bytes))
         if self.smoothed_s is None:
             self.smoothed_s, self._deviation_s = seconds, seconds / 2
         else:
             self._deviation_s += (abs(self.smoothed_s - seconds) - self._deviation_s) / 4
             self.smoothed_s += (seconds - self.smoothed_s) / 8
-        self._base_s = max(MIN_TIMEOUT_S, self.smoothed_s + 4 * self._deviation_s)
+        self._base_s = max(MIN_TIMEOUT_S, self.smoothed_s + max(4 * self._deviation_s, _GRAIN_S))
 
     def premature(self) -> None:
         """Learn from a second answer to one request: it was sent again before the first could come."""

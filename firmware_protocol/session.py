@@ -22,7 +22,7 @@ What was cut is asked for anew by offset. So frames shrink while frames keep fai
 Safe. A request of class SAFE has no part in any of this: it is always executed, in any state.
 """
 
-WINDOW = 8
+WINDOW = 16
 """Requests under way at once, and replies a board keeps, unless it says otherwise."""
 
 _NUMBERS = 0x10000
