@@ -755,7 +755,7 @@ class GetSampling(Request[Sampling]):
 
 @dataclass(frozen=True)
 class SetSampling(Request[Sampling]):
-    """Set the sampling time of one gain, until the board restarts."""
+    """Set the sampling time of one gain, until the session ends."""
 
     OPCODE = 0x44
     CLASS = OpClass.PURE

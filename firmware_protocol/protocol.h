@@ -606,7 +606,7 @@ _Static_assert(sizeof(struct chip_convert_test_input) == 3, "layout of chip_conv
 
 /* SetSampling, 0x44, PURE, answered by chip_sampling.
  *
- * Set the sampling time of one gain, until the board restarts.
+ * Set the sampling time of one gain, until the session ends.
  */
 struct chip_set_sampling {
     uint8_t gain;

@@ -131,6 +131,11 @@ class VirtualChip:
         self._die.state.supply_uv[0] = microvolts
         self._die.take_power()
 
+    @property
+    def supply_uv(self) -> int:
+        """The chip's own supply."""
+        return int(self._die.state.supply_uv[0])
+
     def set_gain(self, array: int, gain: int) -> None:
         """Set an array's TIA gain: index 0-4 for 1k, 5k, 30k, 200k, 1M; 7 is automatic."""
         if gain != AUTO_GAIN and not 0 <= gain < len(self.parameters.converters.gain_ohms):
@@ -152,6 +157,11 @@ class VirtualChip:
             raise ValueError(f"sampling is after 20 ns to 1 ms in steps of 20 ns, not {duration_ns} ns")
         self._die.state.sample_ns[gain] = duration_ns
         self._die.take_power()
+
+    @property
+    def sample_ns(self) -> tuple[int, ...]:
+        """When the sample-and-hold samples, by TIA gain."""
+        return tuple(int(duration) for duration in self._die.state.sample_ns)
 
     def column_order(self, array: int) -> NDArray[np.intp]:
         """Return where each column (64,) lies in an array's 4×16 words, flattened."""

@@ -13,18 +13,28 @@ from firmware_protocol.status import Status
 from firmware_protocol.wire import Message, Request
 from sim_chip.buffers import ResultBuffer, Staging
 from sim_chip.chip import VirtualChip
+from sim_chip.converters import FIFOS_PER_ARRAY
 from sim_chip.guard import COARSE_TICK_NS, PULSE_RAILS, Permits, PulseRules, Refused, check_range
 from sim_chip.jobs import Jobs
 from sim_chip.limits import LimitStore, storable
 from sim_chip.oplog import EffectLog
 from sim_chip.program import Program, check_plan
 from sim_chip.pulses import PulseBatch, Pulser, mapped_pulses, same_pulse, staircase
-from sim_chip.readout import check_multiply, check_read, multiply, read_cells, vectors
+from sim_chip.readout import (
+    CODE_MASK,
+    check_gain,
+    check_multiply,
+    check_read,
+    multiply,
+    read_cells,
+    vectors,
+)
 from sim_chip.supply import Supply
 
 STAGING_BYTES: Final = 128 * 1024
 RESULT_BYTES: Final = 320 * 1024
 
+_MOST_CONVERSIONS: Final = 4096
 _DAC_BITS: Final = 16
 _DAC_SPAN_UV: Final = (-10_000_000, 10_000_000)
 _READ_UV: Final = 200_000
@@ -77,13 +87,18 @@ class Firmware:
             m.OpenReport: self._open_report,
             m.GetRails: lambda _: self.supply.state(),
             m.SetRail: self._set_rail,
+            m.ConvertTestInput: self._convert_test_input,
+            m.GetSampling: lambda _: self._sampling(),
+            m.SetSampling: self._set_sampling,
             m.GetPlanted: self._get_planted,
         }
 
     def forget_session(self) -> None:
-        """Empty the buffers and put the stored limits in force."""
+        """Empty the buffers, put the stored limits in force and the sampling times back."""
         self.limits.forget_session()
         self._pace_pulses()
+        if not self.jobs.running:
+            self._sample_as_designed()
         self.staging.clear()
         self.result.clear()
 
@@ -166,6 +181,37 @@ class Firmware:
         yield from ()
         self.supply.set(request.channel, request.code)
         return self.supply.state()
+
+    # Converters
+
+    def _convert_test_input(self, request: m.ConvertTestInput) -> Steps:
+        self._use_chip(request)
+        check_range("adc", request.adc, 0, FIFOS_PER_ARRAY * self.chip.parameters.arrays - 1)
+        check_range("reads", request.reads, 1, _MOST_CONVERSIONS)
+        return self._converted(request)
+
+    def _converted(self, request: m.ConvertTestInput) -> Steps:
+        yield from ()
+        words = self.chip.convert_test_input(request.adc, request.reads)
+        return m.Converted(int((words & CODE_MASK).sum()))
+
+    def _sampling(self) -> m.Sampling:
+        times = self.chip.sample_ns
+        return m.Sampling(times + (0,) * (8 - len(times)))
+
+    def _set_sampling(self, request: m.SetSampling) -> Reply:
+        self._check_no_job()
+        check_gain(request.gain, self.chip)
+        try:
+            self.chip.set_sample_ns(request.gain, request.sample_ns)
+        except ValueError as error:
+            raise Refused(Status.BAD_ARGUMENT, str(error)) from None
+        return self._sampling()
+
+    def _sample_as_designed(self) -> None:
+        for gain, nominal_ns in enumerate(self.chip.parameters.timing.settle_ns):
+            if self.chip.sample_ns[gain] != nominal_ns:
+                self.chip.set_sample_ns(gain, nominal_ns)
 
     # Bulk data
 

@@ -15,6 +15,7 @@ from firmware_protocol.jobs import JobState
 from firmware_protocol.status import Executed, Fault, ResetCause, Status
 from firmware_protocol.wire import Message, OpClass, Request, WireError
 from sim_chip.chip import VirtualChip
+from sim_chip.converters import fifo_owner
 from sim_chip.firmware import Firmware, Handlers, Reply, Steps
 from sim_chip.flash import Flash
 from sim_chip.guard import MAX_TTL_MS, MIN_TTL_MS, BadFrameWatch, Permits, Refused, check_range
@@ -55,6 +56,8 @@ class _Operation:
     @property
     def converts(self) -> int | None:
         """The array whose ADCs it uses."""
+        if isinstance(self.request, m.ConvertTestInput):
+            return fifo_owner(self.request.adc)[0]
         return None if isinstance(self.request, _BLIND) else getattr(self.request, "array", None)
 
     @property
@@ -142,10 +145,6 @@ class VirtualMcu:
         """Bring the chip to its safe state, as before the supply goes."""
         self._make_safe(Fault.NONE)
 
-    def brown_out(self) -> None:
-        """The board's supply dips, not so far that the processor stops."""
-        self._make_safe(Fault.BROWN_OUT)
-
     def _serve(self, data: bytes, now: float) -> None:
         for inbound in self._session.receive(data, now):
             self._execute(inbound)
@@ -224,8 +223,8 @@ class VirtualMcu:
 
     def _watch(self, now: float) -> None:
         """Look at what may go wrong between two requests."""
-        if self._permits.fault is Fault.NONE and self._supply.stray_rail() is not None:
-            self._make_safe(Fault.SUPPLY_OUT_OF_RANGE)
+        if self._permits.fault is Fault.NONE and (fault := self._supply.fault()) is not Fault.NONE:
+            self._make_safe(fault)
         if self._permits.lease.left(now) != 0.0:
             return
         acts = self._operation is not None and self._operation.is_effect

@@ -4,13 +4,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from firmware_protocol.messages import Limits, Rails
-from firmware_protocol.status import Status
+from firmware_protocol.status import Fault, Status
 from sim_chip.chip import VirtualChip
 from sim_chip.converters import Rail, dac_code
 from sim_chip.guard import GROUND_CODE, PULSE_RAILS, Refused, check_range
 
 _STRAY_CODES: Final = dac_code(0.25) - GROUND_CODE
 """How far a rail may be from what it was set to: more than any DAC's offset, less than moves a device."""
+
+_SUPPLY_UV: Final = (4_500_000, 5_500_000)
+"""Where the chip works as specified."""
 
 
 @dataclass
@@ -73,15 +76,19 @@ class Supply:
         offset = dac_code(self._chip.parameters.converters.rail_offset_uv * 1e-6) - GROUND_CODE
         return min(max(code + offset + self._bench.stray_codes.get(rail, 0), 0), 0xFFFF)
 
-    def stray_rail(self) -> Rail | None:
-        """The first rail that is not where it was set, if one is."""
-        if not self._bench.stray_codes:
-            return None
+    def fault(self) -> Fault:
+        """What is wrong with the supply now."""
+        low_uv, high_uv = _SUPPLY_UV
+        if not low_uv <= self._chip.supply_uv <= high_uv:
+            return Fault.BROWN_OUT
+        if self._bench.stray_codes and self._has_stray_rail():
+            return Fault.SUPPLY_OUT_OF_RANGE
+        return Fault.NONE
+
+    def _has_stray_rail(self) -> bool:
         state = self.state()
-        for rail, wanted, found in zip(Rail, state.set_codes, state.measured_codes, strict=True):
-            if abs(found - wanted) > _STRAY_CODES:
-                return rail
-        return None
+        pairs = zip(state.set_codes, state.measured_codes, strict=True)
+        return any(abs(found - wanted) > _STRAY_CODES for wanted, found in pairs)
 
 
 def window(channel: int, limits: Limits) -> tuple[int, int]:
