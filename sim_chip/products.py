@@ -39,6 +39,7 @@ class Products:
     def __init__(self, die: Die) -> None:
         self._die = die
         self._cache: list[_Cached | None] = [None] * die.parameters.arrays
+        self._drawn = [(0, np.empty((0, _WORDS)))] * die.parameters.arrays
         self._full = die.parameters.row_code_max
 
     def multiply(self, array: int, row_codes: ArrayLike, columns: ArrayLike | None) -> WordArray:
@@ -69,7 +70,9 @@ class Products:
 
     def _drive(self, row_codes: ArrayLike) -> NDArray[np.generic]:
         """Check what is put on the rows: bits, or codes of the rows' DACs."""
-        codes = np.atleast_2d(np.asarray(row_codes))
+        codes = np.asarray(row_codes)
+        if codes.ndim == 1:
+            codes = codes[None]
         rows = self._die.parameters.rows
         if codes.ndim != 2 or codes.shape[1] != rows:
             raise ValueError(f"row bits are (vectors, {rows}), not {codes.shape}")
@@ -93,12 +96,10 @@ class Products:
         words[:] = periphery.readout.words(signal, gain, die.supply.references)
         kept.product_count[array] += len(drive)
         kept.counts[Count.PRODUCTS] += len(drive)
-        squares, toggled = drive, drive
-        if self._full > 1:
-            squares, toggled = drive * drive / self._full**2, np.sign(drive)
+        squares = drive if self._full == 1 else drive * drive / self._full**2
         power = (squares @ maps.map.total) * (float(read_uv) * read_uv * 1e-13 * die.settle_ns(gain))
         die.burn(EnergyCause.ARRAY, int(np.rint(power).sum()))
-        die.burn(EnergyCause.ROWS, 1000 * die.parameters.energy.row_fj * int(toggled.sum()))
+        die.burn(EnergyCause.ROWS, 1000 * die.parameters.energy.row_fj * np.count_nonzero(drive))
 
     def _signal(self, array: int, drive: Floats, maps: _Cached, read_uv: int) -> Signal:
         """Column currents of a drive (n, rows), with the variance of their fluctuation."""
@@ -108,11 +109,18 @@ class Products:
         if maps.map.variance is not None:
             variance = maps.map.variance.of(drive)
             variance *= float(read_uv) * read_uv
-        first = int(self._die.state.product_count[array]) * FIFO_DEPTH
-        counters = np.arange(first, first + len(drive) * FIFO_DEPTH)
-        drawn = random.words(self._die.peripheries[array].keys[Purpose.PRODUCT], counters)
-        normal = random.normals(drawn).reshape(len(drive), _WORDS)
+        normal = self._normals(array, int(self._die.state.product_count[array]), len(drive))
         return Signal(current, crossbar.MAP_SIEMENS * 1e-6 / self._full, variance, normal)
+
+    def _normals(self, array: int, first: int, number: int) -> Floats:
+        """Standard normals (number, 64) of some products, at most a block; a whole block is drawn at once."""
+        start, drawn = self._drawn[array]
+        if not 0 <= first - start <= len(drawn) - number:
+            key = self._die.peripheries[array].keys[Purpose.PRODUCT]
+            counters = np.arange(first * FIFO_DEPTH, (first + _BLOCK) * FIFO_DEPTH)
+            start, drawn = first, random.normals(random.words(key, counters)).reshape(_BLOCK, _WORDS)
+            self._drawn[array] = start, drawn
+        return drawn[first - start : first - start + number]
 
     def _times(self, array: int, columns: NDArray[np.bool_] | None) -> tuple[int, int, int]:
         """Settling, converting and reading out one product: the four ADCs work in parallel."""

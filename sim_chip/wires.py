@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _SMALLEST_SEGMENT = 1e-12  # Ω, stands for a wire without resistance
-_COLUMNS = 4  # between two inverses; each more makes the matrix to invert less even
+_COLUMNS = 8  # between two inverses; each more makes the matrix to invert less even
 _ERROR = 5e-13  # bound on the relative error of `solve`; tests measure below 1e-13
 
 
