@@ -99,7 +99,7 @@ class Products:
         squares = drive if self._full == 1 else drive * drive / self._full**2
         power = (squares @ maps.map.total) * (float(read_uv) * read_uv * 1e-13 * die.settle_ns(gain))
         die.burn(EnergyCause.ARRAY, int(np.rint(power).sum()))
-        die.burn(EnergyCause.ROWS, 1000 * die.parameters.energy.row_fj * np.count_nonzero(drive))
+        die.burn(EnergyCause.ROWS, 1000 * die.parameters.energy.row_fj * int(np.count_nonzero(drive)))
 
     def _signal(self, array: int, drive: Floats, maps: _Cached, read_uv: int) -> Signal:
         """Column currents of a drive (n, rows), with the variance of their fluctuation."""
