@@ -27,7 +27,7 @@ class EffectLog:
         self._pulse_total = pulse_total
         self._next_order = 0
         self._effects: dict[int, LoggedEffect] = {}
-        self._since = self._open = 0
+        self._open = 0
         self.lost = not self._recover()
         """Whether what happened before this start is not in the log although something did."""
 
@@ -66,13 +66,13 @@ class EffectLog:
 
     def _remember(self, effect: LoggedEffect) -> None:
         self._effects[effect.number] = effect
+        while len(self._effects) > EFFECTS_KEPT:
+            del self._effects[next(iter(self._effects))]
 
     def _write(self, effect: LoggedEffect) -> None:
         self._flash.append(self._next_order, effect.pack())
         self._next_order += 1
         self._remember(effect)
-        while len(self._effects) > EFFECTS_KEPT:
-            del self._effects[next(iter(self._effects))]
 
     @property
     def is_open(self) -> bool:

@@ -7,14 +7,18 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import serial
+from crc32c import crc32c
 
 from firmware_protocol import messages as m
+from firmware_protocol.bulk import unpack_op_log
 from firmware_protocol.host_session import HostSession, Outcome
-from firmware_protocol.status import Fault, Status
+from firmware_protocol.status import Executed, Fault, ResetCause, Status
+from sim_chip.board import board_file
 from sim_chip.server import connect
 
 GRACE_S = 10.0
@@ -197,6 +201,118 @@ def test_state_is_kept_in_a_file_even_if_the_server_is_killed(tmp_path, open_lin
         line = open_line(path)
         assert line.ask(m.GetState()).total_pulses == 192
         assert line.ask(m.GetPlanted(0)).crc == before
+
+
+PLAN = m.StartProgram(
+    job_id=9,
+    array=0,
+    gain=2,
+    reads=1,
+    max_retries=5,
+    max_rounds=5000,
+    tolerance_in=0,
+    tolerance_out=9,
+    set_volt_first=36044,
+    set_volt_last=40959,
+    set_volt_step=328,
+    set_gate_first=35880,
+    set_gate_last=39321,
+    set_gate_step=164,
+    set_width_ns=1000,
+    reset_volt_first=34406,
+    reset_volt_last=44236,
+    reset_volt_step=164,
+    reset_gate_first=49151,
+    reset_gate_last=50789,
+    reset_gate_step=1638,
+    reset_width_ns=1000,
+    staged_crc=0,
+)
+
+
+def start_job(line, job_id=9):
+    """A write-and-verify job that goes on for as long as it is left alone."""
+    plan = b"\xff" * 512 + (100).to_bytes(2, "little") * 4096
+    for offset in range(0, len(plan), m.CHUNK_BYTES):
+        line.ask(m.Stage(offset, plan[offset : offset + m.CHUNK_BYTES]))
+    line.ask(m.Arm(2000))
+    line.ask(replace(PLAN, job_id=job_id, staged_crc=crc32c(plan)))
+
+
+def op_log(line):
+    result = line.ask(m.GetOpLog(14))
+    assert len(result.head) == result.total
+    return unpack_op_log(result.head).effects
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.05, 0.15, 0.3])
+def test_a_job_cut_off_by_a_kill_is_in_the_log_with_every_pulse_it_gave(tmp_path, open_line, after_s):
+    options = ("--pty", tmp_path / "chip", "--state", tmp_path / "chip.state")
+    with serving(*options) as (process, _):
+        line = open_line(tmp_path / "chip")
+        line.ask(m.Arm(1000))
+        line.ask(m.Pulse(1, m.SET, 39000, 37000, 1000, 3, 0, 8, 0, 8))
+        start_job(line)
+        time.sleep(after_s)
+        process.kill()
+        process.wait()
+        line.close()
+    with serving(*options):
+        again = open_line(tmp_path / "chip", number=2)
+        assert again.welcome.boot_id != line.welcome.boot_id
+        state = again.ask(m.GetState())
+        assert (state.log_lost, state.armed, state.job_id) == (0, 0, 0)
+        pulse, job = op_log(again)
+        assert (pulse.executed, pulse.pulses) == (Executed.YES, 192)
+        assert (job.job_id, job.array, job.boot_id) == (9, 0, line.welcome.boot_id)
+        assert job.executed is (Executed.PARTIAL if job.pulses else Executed.NO)
+        assert (job.pulses_before, job.pulses_after) == (192, state.total_pulses)
+        book = again.ask(m.GetBook())
+        assert book.set_pulses + book.reset_pulses == state.total_pulses
+        assert again.ask(m.GetRails()).set_codes == (32767,) * 16
+
+
+def test_stored_limits_outlive_a_kill_and_are_lost_with_a_remark_only_if_damaged(tmp_path, open_line):
+    state, options = tmp_path / "chip.state", ("--pty", tmp_path / "chip", "--state", tmp_path / "chip.state")
+    with serving(*options, "--commission") as (process, _):
+        line = open_line(tmp_path / "chip")
+        limits = replace(line.ask(m.GetLimits()), set_code=40000)
+        line.ask(m.StoreLimits(**vars(limits)))
+        process.kill()
+        process.wait()
+        line.close()
+    with serving(*options):
+        line = open_line(tmp_path / "chip")
+        assert line.ask(m.GetLimits()) == limits
+        line.close()
+    board_file(state).write_bytes(board_file(state).read_bytes()[:1000])
+    with serving(*options):
+        line = open_line(tmp_path / "chip")
+        found = line.ask(m.GetState())
+        assert (found.limits_lost, found.log_lost) == (1, 1)
+        assert line.ask(m.GetLimits()).pulses_per_device == 0
+
+
+def test_sigusr1_resets_the_board_and_leaves_the_port(tmp_path, open_line):
+    with serving("--pty", tmp_path / "chip") as (process, _):
+        line = open_line(tmp_path / "chip")
+        start_job(line)
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.2)
+        line.close()
+        again = open_line(tmp_path / "chip", number=2)
+        assert again.welcome.boot_id != line.welcome.boot_id
+        assert again.welcome.reset_cause == ResetCause.COMMAND
+        assert op_log(again)[-1].job_id == 9
+        assert end(process) == 0
+
+
+def test_a_virtual_board_in_this_process_can_be_reset():
+    line = connect("sim://?preset=ideal")
+    boot_id = LineHost(line.write, line.read).welcome.boot_id
+    line.reset()
+    assert LineHost(line.write, line.read, number=2).welcome.boot_id != boot_id
+    line.close()
 
 
 def refusal_to_serve(*options):
