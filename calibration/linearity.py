@@ -54,35 +54,29 @@ class Linearity:
         return np.asarray(np.abs(self.amps - line).max(axis=-1) / span)
 
     @property
-    def r_squared(self) -> NDArray[np.float64]:
-        """Share of the current's variance that the line explains, shape (levels, devices)."""
+    def unexplained(self) -> NDArray[np.float64]:
+        """1 − R²: share of the current's square that the line leaves over, shape (levels, devices)."""
         left = ((self.amps - self.slope[..., None] * self.volts) ** 2).sum(axis=-1)
-        return np.asarray(1 - left / np.maximum((self.amps**2).sum(axis=-1), 1e-30))
+        return np.asarray(left / np.maximum((self.amps**2).sum(axis=-1), 1e-30))
 
     @property
     def comparisons(self) -> list[Comparison]:
         """How straight the lines are."""
         judged = LEVELS >= _RESOLVED - 1e-12
-        linear = "linear"
-        moved = np.median(np.abs(self.after - self.before))
+        linear, left = "linear", self.unexplained[judged]
+        moved = _median(np.abs(self.after - self.before))
         return [
             Comparison("levels", len(self.amps), "1", 16.0, low=16),
-            Comparison(
-                "R² of a line through zero, median",
-                float(np.median(self.r_squared[judged])),
-                "1",
-                linear,
-                0.99,
-            ),
-            Comparison("R², lowest", float(self.r_squared[judged].min()), "1", linear),
+            Comparison("1 − R² of a line through zero, median", _median(left), "1", linear, high=0.01),
+            Comparison("1 − R², highest", float(left.max()), "1", linear),
             Comparison(
                 "deviation from the line / top current, median",
-                float(np.median(self.deviation[judged])),
+                _median(self.deviation[judged]),
                 "1",
                 linear,
                 high=0.05,
             ),
-            Comparison("change of conductance by the staircases, median", float(moved), "S", high=1e-6),
+            Comparison("change of conductance by the staircases, median", moved, "S", high=1e-6),
         ]
 
     @property
@@ -144,3 +138,7 @@ def _both_ways(bench: Bench, device: int, rising: Volts, repeats: int) -> Amps:
         amps = bench.chip.sweep(bench.array, row, col, direction, train, GATE_VOLTS, DWELL_SECONDS)
         means.append(amps.reshape(repeats, rising.size).mean(axis=0))
     return np.concatenate([-means[0][:0:-1], means[1]])
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    return float(np.median(values))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from chipctl.chip import Amps, Volts
 from chipctl.cli.options import ArrayIndex, AsJson, ChipAddress, Config, Profile, open_chip
-from chipctl.cli.screen import print_json, print_table, remark
+from chipctl.cli.screen import print_json, remark, results
 from chipctl.files import replace_file
 from chipctl.settings import Settings
 from firmware_protocol.messages import RESET, SET
@@ -61,13 +61,11 @@ def sweep_command(
     if as_json:
         print_json({"array": array, "row": row, "col": col, "volts": volts.tolist(), "amps": amps.tolist()})
         return
-    longest = max(float(np.abs(amps).max()), 1e-12)
-    rows = [
-        (f"{v:.3f}", f"{a * 1e6:.3f}", "█" * round(_BAR_WIDTH * max(a, 0) / longest))
-        for v, a in zip(volts, amps, strict=True)
-    ]
-    title = f"{direction.upper()} staircase, array {array}, row {row}, column {col}"
-    print_table(title, ("V", "µA", ""), rows)
+    results.print(f"{direction.upper()} staircase, array {array}, row {row}, column {col}", style="bold")
+    longest = max(float(amps.max()), 1e-12)
+    for at, current in zip(volts, amps, strict=True):
+        bar = "█" * round(_BAR_WIDTH * max(float(current), 0.0) / longest)
+        results.print(f"{at:8.3f} V {current * 1e6:11.3f} µA  {bar}", soft_wrap=True)
 
 
 def staircase(top: float, step: float, *, back: bool) -> NDArray[np.float64]:
