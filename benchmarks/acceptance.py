@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measure import ANY, Bound, Measured, Plan, Scale, at_least, at_most
+from chipctl.board import Region
 from chipctl.chip import Chip, PulseShape, connect
 from chipctl.faults import scan
 from chipctl.programming import ProgramReport, PulseSchedule, Ramp, program
@@ -217,22 +218,32 @@ PERCENTILES = {50: 0.65, 75: 1.09, 90: 2.4, 95: 4.7, 99: 7.0}
 """Read-to-read sigma in µS below which that share of the bench's devices was."""
 
 
+@dataclass(frozen=True)
+class Repeats:
+    """How often devices are read: `groups` times the mean of `reads`, the first `rows` rows."""
+
+    groups: int
+    reads: int
+    rows: int
+
+
+REPEATS = {Scale.QUICK: Repeats(400, 1, 64), Scale.FULL: Repeats(1250, 8, 16)}
+
+
 def read_noise(seed: int, scale: Scale) -> Values:
-    """Sigma of repeated reads over a gradient of 0 to 100 µS, three hours after it was written."""
-    reads = 400 if scale is Scale.QUICK else 10_000
-    gradient = np.linspace(0, 100, 64 * 64).reshape(64, 64)
+    """Sigma of repeated reads over a gradient of 0 to 100 µS, three hours after it was written.
+
+    Reads fluctuate independently, so the scatter of means of n reads is that of single ones over √n.
+    """
+    repeats = REPEATS[scale]
+    part = Region(0, repeats.rows, 0, 64)
+    gradient = np.tile(np.linspace(0, 100, part.rows * part.cols), 64 // part.rows).reshape(64, 64)
     with chip_of(seed) as chip:
         written(chip, gradient * MICRO, 300)
         chip.wait(1e4)
-        # The zero is the same in all reads: shifted sums keep the difference of squares exact enough
-        first = once(chip)
-        total, squares = np.zeros(first.shape), np.zeros(first.shape)
-        for _ in range(reads):
-            change = (once(chip) - first) / MICRO
-            total += change
-            squares += change * change
-        good = healthy(chip)
-    sigma = np.sqrt(squares / reads - (total / reads) ** 2)[good]
+        seen = [chip.read(0, part, reads=repeats.reads, gain=2) for _ in range(repeats.groups)]
+        good = healthy(chip)[part.slices]
+    sigma = np.std(seen, axis=0)[good] * np.sqrt(repeats.reads) / MICRO
     found = np.percentile(sigma, list(PERCENTILES))
     return {f"read noise: p{p}": float(s) for p, s in zip(PERCENTILES, found, strict=True)}
 

@@ -99,14 +99,16 @@ def _crosssim(segment: float, vectors: int) -> Callable[[], object]:
     device.read_noise.magnitude = 0.01
     if segment:
         parasitics = parameters.xbar.array.parasitics
-        parasitics.enable = True
-        parasitics.Rp_row = parasitics.Rp_col = segment / device.Rmin
-    dac, adc = parameters.xbar.dac.vmm, parameters.xbar.adc.vmm
-    dac.bits, dac.model = 12, "QuantizerDAC"
-    adc.bits, adc.model, adc.adc_range_option = 12, "QuantizerADC", "MAX"
+        # Ohms since 3.1, multiples of Rmin before
+        wire = segment if hasattr(parasitics, "Rp_row_norm") else segment / device.Rmin
+        parasitics.enable, parasitics.Rp_row, parasitics.Rp_col = True, wire, wire
+    dac, adc = parameters.xbar.dac.mvm, parameters.xbar.adc.mvm
+    dac.bits, dac.model = 12, "SignMagnitudeDAC"
+    # The model comes last: naming it replaces these parameters by those of its kind
+    adc.bits, adc.adc_range_option, adc.model = 12, "MAX", "SignMagnitudeADC"
     rng = np.random.default_rng(0)
     core = simulator.AnalogCore(rng.uniform(-1, 1, (64, 64)), params=parameters)
-    inputs = rng.uniform(0, 1, (vectors, 64))
+    inputs = rng.uniform(0, 1, (64, vectors))
     return lambda: core.matmat(inputs)
 
 
