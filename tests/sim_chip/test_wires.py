@@ -49,7 +49,6 @@ def test_small_arrays_agree_with_nodal_analysis(
 
 @pytest.mark.parametrize("corner", CORNERS)
 def test_full_arrays_agree_with_nodal_analysis(corner: tuple[float, float, Lines]) -> None:
-    pytest.importorskip("scipy.sparse.linalg")
     low, high, lines = corner
     conductances = cells(low, high, (64, 64))
     currents, across = nodal.solution(conductances, lines)
@@ -117,7 +116,6 @@ def differential(rng: np.random.Generator) -> np.ndarray:
 
 def test_column_noise_is_that_of_every_cell_fluctuating_behind_its_wires() -> None:
     """Exact first order: a cell counts with its own voltage times its adjoint voltage, squared."""
-    pytest.importorskip("scipy.sparse.linalg")
     rng = np.random.default_rng(2)
     bits = rng.integers(0, 2, (40, 64)).astype(float)
     bits[:8] = rng.random((8, 64)) < 0.2
