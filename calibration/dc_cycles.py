@@ -13,7 +13,7 @@ from chipctl.errors import ChipctlError
 from chipctl.runs.drawing import BLUE, GREY, INK, ORANGE, canvas
 from firmware_protocol.messages import RESET, SET
 
-CYCLES, QUICK_CYCLES = 100, 20
+CYCLES, QUICK_CYCLES = 100, 10
 
 STEP_VOLTS = 0.05
 DWELL_SECONDS = 1e-3

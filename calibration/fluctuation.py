@@ -17,7 +17,7 @@ from firmware_protocol.messages import Multiply
 STATES = np.linspace(5e-6, 50e-6, 16)
 """Siemens: the range over which the published law is fitted."""
 
-READS, QUICK_READS = 1000, 200
+READS, QUICK_READS = 1000, 100
 BLOCK = 50
 """Reads whose own mean the deviations are taken from, so that slow drift does not count."""
 
