@@ -97,13 +97,13 @@ class Products:
         kept.product_count[array] += len(drive)
         kept.counts[Count.PRODUCTS] += len(drive)
         squares = drive if self._full == 1 else drive * drive / self._full**2
-        power = (squares @ maps.map.total) * (float(read_uv) * read_uv * 1e-13 * die.settle_ns(gain))
+        power = squares.dot(maps.map.total) * (float(read_uv) * read_uv * 1e-13 * die.settle_ns(gain))
         die.burn(EnergyCause.ARRAY, int(np.rint(power).sum()))
         die.burn(EnergyCause.ROWS, 1000 * die.parameters.energy.row_fj * int(np.count_nonzero(drive)))
 
     def _signal(self, array: int, drive: Floats, maps: _Cached, read_uv: int) -> Signal:
         """Column currents of a drive (n, rows), with the variance of their fluctuation."""
-        current = drive @ maps.currents
+        current: Floats = drive.dot(maps.currents)
         current *= read_uv
         variance = None
         if maps.map.variance is not None:
