@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measure import ANY, Bound, Measured, Plan, Scale, at_least, at_most
-from chipctl.board import Region
 from chipctl.chip import Chip, PulseShape, connect
 from chipctl.faults import scan
 from chipctl.programming import ProgramReport, PulseSchedule, Ramp, program
@@ -220,14 +219,13 @@ PERCENTILES = {50: 0.65, 75: 1.09, 90: 2.4, 95: 4.7, 99: 7.0}
 
 @dataclass(frozen=True)
 class Repeats:
-    """How often devices are read: `groups` times the mean of `reads`, the first `rows` rows."""
+    """How often every device is read: `groups` times the mean of `reads`."""
 
     groups: int
     reads: int
-    rows: int
 
 
-REPEATS = {Scale.QUICK: Repeats(400, 1, 64), Scale.FULL: Repeats(1250, 8, 16)}
+REPEATS = {Scale.QUICK: Repeats(400, 1), Scale.FULL: Repeats(500, 20)}
 
 
 def read_noise(seed: int, scale: Scale) -> Values:
@@ -236,13 +234,12 @@ def read_noise(seed: int, scale: Scale) -> Values:
     Reads fluctuate independently, so the scatter of means of n reads is that of single ones over √n.
     """
     repeats = REPEATS[scale]
-    part = Region(0, repeats.rows, 0, 64)
-    gradient = np.tile(np.linspace(0, 100, part.rows * part.cols), 64 // part.rows).reshape(64, 64)
+    gradient = np.linspace(0, 100, 64 * 64).reshape(64, 64)
     with chip_of(seed) as chip:
         written(chip, gradient * MICRO, 300)
         chip.wait(1e4)
-        seen = [chip.read(0, part, reads=repeats.reads, gain=2) for _ in range(repeats.groups)]
-        good = healthy(chip)[part.slices]
+        seen = [chip.read(0, reads=repeats.reads, gain=SCHEDULE.gain) for _ in range(repeats.groups)]
+        good = healthy(chip)
     sigma = np.std(seen, axis=0)[good] * np.sqrt(repeats.reads) / MICRO
     found = np.percentile(sigma, list(PERCENTILES))
     return {f"read noise: p{p}": float(s) for p, s in zip(PERCENTILES, found, strict=True)}
