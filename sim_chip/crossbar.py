@@ -5,13 +5,14 @@ float64 matrix product is exact in any order on any machine. Where rows have DAC
 their codes, 0 to `full`; noise is then kept in coarser units for the same reason.
 
 Noise: independent fluctuation of every cell makes a Gaussian column current. Its variance is the
-sum over driven cells of (sigma · cell voltage · adjoint cell voltage)². A cell's voltage falls as
-more rows are on: it is taken as alone + q (all_on - alone), where q is the fraction of the other
-rows on, each weighted with its current into the column and the resistance it shares there. So the
-variance is a polynomial in q, and q and its three coefficients are again integer products.
-Against the exact first-order law the column sigma is right to 1.2 % at worst for random, sparse
-and one-sided inputs; with strongly unequal devices, where single cells dominate, to 1 % in the
-median and 4 % in 99 of 100 cases.
+sum over cells of (sigma · cell voltage · adjoint cell voltage)². A cell's voltage falls as more
+rows are on: it is taken as alone + q (all_on - alone), alone being 0 for a row that is off, where q
+is the fraction of the other rows on, each weighted with its current into the column and the
+resistance it shares there. So the variance is a polynomial in q, and q and its three coefficients
+are again integer products. Against the exact first-order law, per-device spread of noise included,
+the column sigma is right to 0.2 % in the median and 0.8 % in 99 of 100 columns of random,
+differential and all-150 µS maps; a column where one noisy device on an undriven row is nearly all
+there is can be off by 15 %.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ class WireSolution:
 class VarianceMap:
     """Integer-valued float64 matrices (rows, cols) for the variance of column currents.
 
-    constant, linear, square: coefficients in the fraction q of rows on, in squared units of
-    `grain` times 100 pS. weight: of each row in q, which is `drive @ weight * scale - own`, scale
-    (cols,) and own taking out the cell's own row. Without wires only `constant` counts and the
-    rest is None.
+    constant, linear and square (cols,), summed over all rows: coefficients in the fraction q of
+    rows on, in squared units of `grain` times 100 pS. weight: of each row in q, which is
+    `drive @ weight * scale - own`, scale (cols,) and own taking out the cell's own row. Without
+    wires only `constant` counts and the rest is None.
     """
 
     constant: Floats
@@ -60,9 +61,8 @@ class VarianceMap:
 
         For codes it is that of current in units of one code's worth of voltage.
         """
-        # `dot`, as `@` costs a single vector half as much again
         squares = drive if self.full == 1 else drive * drive
-        variance: Floats = squares.dot(self.constant)
+        variance: Floats = squares @ self.constant
         if self.loaded is not None:
             self._load(variance, drive, squares, *self.loaded)
         if self.grain != 1:
@@ -80,17 +80,15 @@ class VarianceMap:
         scale: Floats,
     ) -> None:
         """Add what the other rows change in each cell's voltage."""
-        fraction = drive.dot(weight)
+        fraction = drive @ weight
         fraction *= scale
         if self.full == 1:
             fraction -= 1.0 / (drive.shape[1] - 1)
-            change = drive.dot(square)
         else:
             own = squares.sum(axis=1) / np.maximum(drive.sum(axis=1), 1.0)
             fraction -= own[:, None] / (drive.shape[1] - 1)
-            change = (drive > 0.0).astype(np.float64) @ square
-        change *= fraction
-        change += drive.dot(linear)
+        change = fraction * square
+        change += drive @ linear
         change *= fraction
         variance += change
         np.maximum(variance, 0.0, out=variance)
@@ -168,7 +166,7 @@ def _variance(model: WireParameters, cells: Floats, solution: WireSolution, nois
     total = np.maximum(row_weight.sum(axis=0), 1)
     rows = cells.shape[0]
     scale = (rows / (rows - 1)) / total
-    loaded = (linear, square, row_weight.astype(np.float64), scale)
+    loaded = (linear, square.sum(axis=0), row_weight.astype(np.float64), scale)
     return VarianceMap(constant, loaded, noise.full, grain)
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sim_chip import AUTO_GAIN, FaultPlan, VirtualChip, dac_code, preset
 
 GOLDEN = """\
-good 578287af5e159cb20ded055c6c18e8b168df71052813d2e127b80e5d6055624d
-raw 521c03431d1b5805b4944d9d2c0ac85a17e856004ecd167c636674a91bce5f4b
+good 0ab78ed4922d9fdf16b32949f82c1a9ad57d409c1607c49610a3b15e67094d18
+raw 291131ae5d02dc88afd7a3fa21b5eb0d4535eba648979c3303b96041dd0b2577
 """
 ROWS, COLS = np.divmod(np.arange(4096), 64)
 few = settings(max_examples=15, deadline=None)

@@ -79,6 +79,7 @@ def test_the_largest_sums_are_exact() -> None:
 
 
 def test_noise_of_graded_inputs_is_that_of_every_cell() -> None:
+    pytest.importorskip("scipy.sparse.linalg")
     rng = np.random.default_rng(2)
     drive = rng.integers(0, 256, (20, 64)).astype(float)
     us = rng.uniform(0, 150, (64, 64))
@@ -96,4 +97,4 @@ def test_noise_of_graded_inputs_is_that_of_every_cell() -> None:
     adjoint = adjoint[::-1, ::-1, ::-1].transpose(1, 0, 2)
     volts = across.reshape(4096, 64) @ (drive / 255).T
     exact = np.sqrt((sigma.reshape(4096, 1) * 1e-6 * volts).T ** 2 @ adjoint.reshape(4096, 64) ** 2)
-    assert drawn / exact == pytest.approx(np.ones_like(exact), abs=0.03)
+    assert drawn / exact == pytest.approx(np.ones_like(exact), abs=0.015)

@@ -49,6 +49,7 @@ def test_small_arrays_agree_with_nodal_analysis(
 
 @pytest.mark.parametrize("corner", CORNERS)
 def test_full_arrays_agree_with_nodal_analysis(corner: tuple[float, float, Lines]) -> None:
+    pytest.importorskip("scipy.sparse.linalg")
     low, high, lines = corner
     conductances = cells(low, high, (64, 64))
     currents, across = nodal.solution(conductances, lines)
@@ -116,22 +117,24 @@ def differential(rng: np.random.Generator) -> np.ndarray:
 
 def test_column_noise_is_that_of_every_cell_fluctuating_behind_its_wires() -> None:
     """Exact first order: a cell counts with its own voltage times its adjoint voltage, squared."""
+    pytest.importorskip("scipy.sparse.linalg")
     rng = np.random.default_rng(2)
     bits = rng.integers(0, 2, (40, 64)).astype(float)
     bits[:8] = rng.random((8, 64)) < 0.2
     model = preset("good").wires
     for us in (rng.uniform(0, 150, (64, 64)), differential(rng), np.full((64, 64), 150.0)):
         cells = crossbar.cell_siemens(np.rint(us * 1e5).astype(np.int32), 330.0)
-        sigma = device.fluctuation_us(preset("good").fluctuation, us, np.zeros((64, 64)))
-        sigma /= (1.0 + 330e-6 * us) ** 2
-        noise = crossbar.Noise(sigma * 1e-6)
-        maps = crossbar.product_map(model, cells, crossbar.solved(model, cells), noise, np.arange(64))
-        assert maps.variance is not None
-        drawn = np.sqrt(maps.variance.of(bits)) * 1e-10
-        exact = exact_noise(cells, sigma * 1e-6, bits)
-        ratio = (drawn / exact)[exact > 1e-9]  # below, 0.2 LSB at the highest gain
-        assert abs(np.median(ratio) - 1.0) < 0.01
-        assert np.abs(ratio - 1.0).max() < 0.03
+        for personality in (np.zeros((64, 64)), rng.standard_normal((64, 64))):
+            sigma = device.fluctuation_us(preset("good").fluctuation, us, personality)
+            sigma /= (1.0 + 330e-6 * us) ** 2
+            noise = crossbar.Noise(sigma * 1e-6)
+            maps = crossbar.product_map(model, cells, crossbar.solved(model, cells), noise, np.arange(64))
+            assert maps.variance is not None
+            drawn = np.sqrt(maps.variance.of(bits)) * 1e-10
+            exact = exact_noise(cells, sigma * 1e-6, bits)
+            off = np.abs(drawn / exact - 1.0)[exact > 1e-9]  # below, 0.2 LSB at the highest gain
+            assert np.median(off) < 0.003
+            assert np.percentile(off, 99) < 0.01
 
 
 def exact_noise(cells: np.ndarray, sigma: np.ndarray, bits: np.ndarray) -> np.ndarray:
