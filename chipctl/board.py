@@ -13,6 +13,7 @@ from chipctl.link import Link, LinkStatistics
 from firmware_protocol import bulk
 from firmware_protocol import messages as m
 from firmware_protocol.jobs import JobState
+from firmware_protocol.rails import PULSE_RAILS, Rail
 from firmware_protocol.status import Status
 
 LEASE_MS = 2000
@@ -93,6 +94,30 @@ class Board(Protocol):
 
     def program(self, request: m.StartProgram, staged: bytes) -> Iterator[m.Job]:
         """Run a write-and-verify job, yielding its progress until it has ended."""
+        ...
+
+    def rails(self) -> m.Rails:
+        """The codes rails were set to, and those read back."""
+        ...
+
+    def set_rail(self, rail: Rail, code: int) -> m.Rails:
+        """Set one rail; pulse and gate rail fall when the host is silent."""
+        ...
+
+    def convert_test_input(self, adc: int, reads: int) -> int:
+        """Sum of codes that one ADC makes of its test input."""
+        ...
+
+    def sampling(self) -> m.Sampling:
+        """When the outputs of the TIAs are sampled."""
+        ...
+
+    def set_sampling(self, gain: int, sample_ns: int) -> m.Sampling:
+        """Sample sooner or later at one gain, for this session."""
+        ...
+
+    def op_log(self) -> bulk.OpLog:
+        """The effects that the board remembers, also from before its last reset."""
         ...
 
     def program_report(self, job_id: int) -> bulk.ProgramCodes:
@@ -241,6 +266,37 @@ class NativeBoard:
         """The per-device report of an ended job."""
         data = self._link.collect(self._link.request(m.OpenReport(job_id)))
         return bulk.unpack_report(data, (self.info.rows, self.info.cols))
+
+    def rails(self) -> m.Rails:
+        """The codes rails were set to, and those read back."""
+        return self._link.request(m.GetRails())
+
+    def set_rail(self, rail: Rail, code: int) -> m.Rails:
+        """Set one rail; pulse and gate rail fall when the host is silent."""
+        request = m.SetRail(rail, code)
+        found = self._link.pipeline([m.Arm(LEASE_MS), request] if rail in PULSE_RAILS else [request])[-1]
+        assert isinstance(found, m.Rails)
+        return found
+
+    def convert_test_input(self, adc: int, reads: int) -> int:
+        """Sum of codes that one ADC makes of its test input, which rail `ADC_TEST` drives."""
+        return self._link.request(m.ConvertTestInput(adc, reads)).total
+
+    def sampling(self) -> m.Sampling:
+        """When the outputs of the TIAs are sampled."""
+        return self._link.request(m.GetSampling())
+
+    def set_sampling(self, gain: int, sample_ns: int) -> m.Sampling:
+        """Sample sooner or later at one gain, for this session."""
+        return self._link.request(m.SetSampling(gain, sample_ns))
+
+    def op_log(self) -> bulk.OpLog:
+        """The effects that the board remembers, also from before its last reset."""
+        return bulk.unpack_op_log(self._link.collect(self._link.request(m.GetOpLog(0xFFFF))))
+
+    def store_limits(self, limits: m.Limits) -> None:
+        """Replace the limits that the board keeps; it must be in its commissioning state."""
+        self._limits = self._link.request(m.StoreLimits(*astuple(limits)))
 
     def wait(self, duration_ms: int) -> m.Waited:
         """Let the chip rest."""

@@ -15,7 +15,9 @@ from chipctl.errors import LinkError, ProtocolError, SaturationError
 from chipctl.link import Link
 from chipctl.profile import ChipProfile
 from chipctl.transport import open_transport
-from firmware_protocol.messages import AUTO_GAIN, RESET, SET, Multiply, Pulse, Sweep
+from firmware_protocol.bulk import OpLog
+from firmware_protocol.messages import AUTO_GAIN, RESET, SET, Multiply, Pulse, Rails, Sweep
+from firmware_protocol.rails import Rail, window
 
 Siemens = NDArray[np.float64]
 Volts = NDArray[np.float64]
@@ -52,6 +54,18 @@ class PulseShape:
     def width_ns(self) -> int:
         """Width in whole nanoseconds."""
         return round(self.width_seconds * 1e9)
+
+
+@dataclass(frozen=True)
+class RailState:
+    """One supply or reference voltage of the board, volts."""
+
+    rail: Rail
+    set_volts: float
+    measured_volts: float
+    low_volts: float
+    """Lowest that it may be set to."""
+    high_volts: float
 
 
 @dataclass(frozen=True)
@@ -232,10 +246,21 @@ class Chip:
             OutcomeUnknown: The board did not answer; some pulses may have been given.
         """
         region = region or self.whole
+        return self.board.pulse(self.check_pulse(array, shape, region, count)).pulses
+
+    def check_pulse(self, array: int, shape: PulseShape, region: Region, count: int) -> Pulse:
+        """The request that `pulse` sends, checked against the board's limits; nothing is sent.
+
+        Raises:
+            ValueError: Outside the chip, or above the board's limits.
+        """
         self._check_region(array, region)
         volt, gate = self.pulse_codes(shape.direction, shape.volts, shape.gate_volts)
         self.check_width(shape.width_ns)
-        request = Pulse(
+        most = min(self.board.limits.pulses_per_device, 0xFFFF)
+        if not 1 <= count <= most:
+            raise ValueError(f"{count} pulses: this board gives a device 1 to {most} at a time")
+        return Pulse(
             array,
             shape.direction,
             int(volt),
@@ -247,7 +272,6 @@ class Chip:
             region.col,
             region.cols,
         )
-        return self.board.pulse(request).pulses
 
     def pulse_each(
         self, array: int, direction: int, volts: Volts, gate_volts: Volts, width_seconds: float
@@ -367,6 +391,49 @@ class Chip:
                 raise ValueError(f"limit {name} {value} is above the board's own limit of {most}")
         if wanted:
             self.board.tighten(replace(now, **wanted))
+
+    # Rails and log
+
+    def rails(self) -> tuple[RailState, ...]:
+        """Each supply and reference voltage of the board: as set, as read back, and its limits.
+
+        At rest all are at 0 V; the first read brings them to their levels for reading.
+        """
+        return self._rail_states(self.board.rails())
+
+    def set_rail(self, rail: Rail, volts: float) -> tuple[RailState, ...]:
+        """Set one rail, until `safe` or the end of the session.
+
+        Pulse and gate rail (`VP_PAD`, `TVDD`) stand only as long as the board hears from its host.
+
+        Raises:
+            ValueError: Outside the rail's limits; nothing was sent.
+        """
+        code = self.dac.to_code(volts)
+        low, high = window(rail, self.board.limits)
+        if not low <= code <= high:
+            allowed = " to ".join(f"{float(self.dac.to_volts(end)):.3f}" for end in (low, high))
+            raise ValueError(f"{rail.name} may be {allowed} V on this board, not {volts:.3f} V")
+        return self._rail_states(self.board.set_rail(rail, code))
+
+    def _rail_states(self, found: Rails) -> tuple[RailState, ...]:
+        limits, volts = self.board.limits, self.dac.to_volts
+        return tuple(
+            RailState(
+                rail,
+                float(volts(found.set_codes[rail])),
+                float(volts(found.measured_codes[rail])),
+                *(float(volts(code)) for code in window(rail, limits)),
+            )
+            for rail in Rail
+        )
+
+    def op_log(self) -> OpLog:
+        """What was done to the chip lately, by any host, as the board wrote it down; oldest first.
+
+        To be asked after an `OutcomeUnknown`: an effect of that session that is not in it never happened.
+        """
+        return self.board.op_log()
 
     # Rest
 

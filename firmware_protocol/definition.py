@@ -10,7 +10,7 @@ from functools import cache
 from types import ModuleType
 from typing import NamedTuple
 
-from firmware_protocol import frame, jobs, messages, status, wire
+from firmware_protocol import frame, jobs, messages, rails, status, wire
 from firmware_protocol.wire import Message, Scalar, layout
 
 
@@ -25,7 +25,7 @@ class Field(NamedTuple):
 def enums() -> list[type[IntEnum]]:
     """Every set of numbers that has a meaning on the wire."""
     found = []
-    for module in (frame, wire, status, jobs, messages):
+    for module in (frame, wire, status, jobs, messages, rails):
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, IntEnum) and value.__module__ == module.__name__:
                 found.append(value)

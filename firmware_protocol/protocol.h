@@ -173,6 +173,34 @@ enum chip_verdict {
     CHIP_VERDICT_GAVE_UP_HIGH = 5,
 };
 
+/* Channels of the board's 16-channel DAC. */
+enum chip_rail {
+    /* Drives selected rows in a read; the read voltage is `VREF_TIA` less this. */
+    CHIP_RAIL_PLANE_VPP = 0,
+    CHIP_RAIL_VREF_ARRAY = 1,
+    /* Where the TIAs hold their columns. */
+    CHIP_RAIL_VREF_TIA = 2,
+    /* Upper end of the ADCs' conversion window. */
+    CHIP_RAIL_VREF_HI_CMP = 3,
+    /* Bias of the sample-and-hold stages. */
+    CHIP_RAIL_VREF_SH = 4,
+    /* Pulse voltage. */
+    CHIP_RAIL_VP_PAD = 5,
+    /* Gates of the access transistors. */
+    CHIP_RAIL_TVDD = 6,
+    CHIP_RAIL_VAGC_0 = 7,
+    /* TIA output above which automatic gain steps down. */
+    CHIP_RAIL_VAGC_1 = 8,
+    /* Test input of all ADCs. */
+    CHIP_RAIL_ADC_TEST = 9,
+    CHIP_RAIL_AMP_VREF = 10,
+    CHIP_RAIL_AMP_INPUT = 11,
+    CHIP_RAIL_SPARE_12 = 12,
+    CHIP_RAIL_SPARE_13 = 13,
+    CHIP_RAIL_DRIVE_VN = 14,
+    CHIP_RAIL_SCHOTTKY = 15,
+};
+
 /* The third byte of a frame's header. */
 enum chip_opcode {
     CHIP_OPCODE_HELLO = 0x01,

@@ -6,11 +6,11 @@ Voltages are integers of 1 µV, positions on the ADC's scale float64 in LSB abov
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_protocol.rails import Rail as Rail
 from sim_chip import random
 from sim_chip.elementary import sin_turns
 from sim_chip.parameters import ConverterParameters
@@ -27,27 +27,6 @@ _STEPS = 8  # ADC transfer tables resolve 1/8 LSB
 _GAIN_SHIFT = 10
 _DAC_TOP = 65_535
 _DAC_SPAN_UV = 20_000_000
-
-
-class Rail(IntEnum):
-    """Channels of the board's 16-channel, 16-bit, ±10 V DAC."""
-
-    PLANE_VPP = 0
-    VREF_ARRAY = 1
-    VREF_TIA = 2
-    VREF_HI_CMP = 3
-    VREF_SH = 4
-    VP_PAD = 5
-    TVDD = 6
-    VAGC_0 = 7
-    VAGC_1 = 8
-    ADC_TEST = 9
-    AMP_VREF = 10
-    AMP_INPUT = 11
-    SPARE_12 = 12
-    SPARE_13 = 13
-    DRIVE_VN = 14
-    SCHOTTKY = 15
 
 
 def dac_code(volts: float) -> int:

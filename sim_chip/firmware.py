@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from firmware_protocol import bulk
 from firmware_protocol import messages as m
 from firmware_protocol.jobs import JobState
+from firmware_protocol.rails import PULSE_RAILS
 from firmware_protocol.status import Status
 from firmware_protocol.wire import Message, Request
 from sim_chip.buffers import ResultBuffer, Staging
 from sim_chip.chip import VirtualChip
 from sim_chip.converters import FIFOS_PER_ARRAY
-from sim_chip.guard import COARSE_TICK_NS, PULSE_RAILS, Permits, PulseRules, Refused, check_range
+from sim_chip.guard import COARSE_TICK_NS, Permits, PulseRules, Refused, check_range
 from sim_chip.jobs import Jobs
 from sim_chip.limits import LimitStore, storable
 from sim_chip.oplog import EffectLog

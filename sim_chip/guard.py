@@ -7,7 +7,7 @@ from typing import Any, Final
 from firmware_protocol.messages import RESET, SET, Limits
 from firmware_protocol.status import Executed, Fault, Status
 from firmware_protocol.wire import OpClass, Request
-from sim_chip.converters import Rail, dac_code
+from sim_chip.converters import dac_code
 from sim_chip.parameters import TimingParameters
 
 MIN_TTL_MS: Final = 50
@@ -18,9 +18,6 @@ GROUND_CODE: Final = dac_code(0.0)
 
 COARSE_TICK_NS: Final = 1000
 """Grid of pulses that outlast the chip's own timer and are timed by the firmware."""
-
-PULSE_RAILS: Final = (Rail.VP_PAD, Rail.TVDD)
-"""Write pad and gate: what moves a device. Zeroed first, in this order."""
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error of this program

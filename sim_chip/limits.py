@@ -4,11 +4,12 @@ from dataclasses import astuple, replace
 from typing import Final
 
 from firmware_protocol.messages import Limits, StoreLimits, TightenLimits
+from firmware_protocol.rails import PULSE_RAILS, Rail
 from firmware_protocol.status import Status
 from firmware_protocol.wire import WireError
-from sim_chip.converters import Rail, dac_code
+from sim_chip.converters import dac_code
 from sim_chip.flash import Damaged, Flash
-from sim_chip.guard import GROUND_CODE, PULSE_RAILS, Refused, check_range
+from sim_chip.guard import GROUND_CODE, Refused, check_range
 
 
 def _codes(volts: dict[Rail, float], other: float = 0.0) -> tuple[int, ...]:

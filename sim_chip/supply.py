@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from firmware_protocol.messages import Limits, Rails
+from firmware_protocol.rails import PULSE_RAILS, Rail, window
 from firmware_protocol.status import Fault, Status
 from sim_chip.chip import VirtualChip
-from sim_chip.converters import Rail, dac_code
-from sim_chip.guard import GROUND_CODE, PULSE_RAILS, Refused, check_range
+from sim_chip.converters import dac_code
+from sim_chip.guard import GROUND_CODE, Refused, check_range
 
 _STRAY_CODES: Final = dac_code(0.25) - GROUND_CODE
 """How far a rail may be from what it was set to: more than any DAC's offset, less than moves a device."""
@@ -57,10 +58,10 @@ class Supply:
     def check(self, channel: int, code: int, limits: Limits) -> None:
         """Refuse a rail that there is not, or a code outside its window."""
         check_range("channel", channel, 0, len(Rail) - 1)
-        low, high = window(channel, limits)
+        rail = Rail(channel)
+        low, high = window(rail, limits)
         if not low <= code <= high:
-            name = Rail(channel).name
-            raise Refused(Status.OVER_LIMIT, f"{name} code {code}; allowed {low} to {high}")
+            raise Refused(Status.OVER_LIMIT, f"{rail.name} code {code}; allowed {low} to {high}")
 
     def set(self, channel: int, code: int) -> None:
         """Set one rail of a chip that is up."""
@@ -89,12 +90,3 @@ class Supply:
         state = self.state()
         pairs = zip(state.set_codes, state.measured_codes, strict=True)
         return any(abs(found - wanted) > _STRAY_CODES for wanted, found in pairs)
-
-
-def window(channel: int, limits: Limits) -> tuple[int, int]:
-    """Lowest and highest code of a rail."""
-    top = {
-        Rail.VP_PAD: max(limits.set_code, limits.reset_code),
-        Rail.TVDD: limits.gate_code,
-    }.get(Rail(channel), 0xFFFF)
-    return limits.rail_low_codes[channel], min(limits.rail_high_codes[channel], top)

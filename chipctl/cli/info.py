@@ -55,6 +55,8 @@ def describe(chip: Chip) -> dict[str, dict[str, Any]]:
             "adc_bits": geometry.adc_bits,
             "dac_bits": geometry.dac_bits,
             "pulse_tick_seconds": geometry.tick_ns * 1e-9,
+            "pulse_coarse_tick_seconds": geometry.coarse_tick_ns * 1e-9,
+            "pulse_coarse_above_seconds": geometry.fine_width_ns * 1e-9,
         },
         "limits": {
             "set_volts": round(float(chip.dac.to_volts(limits.set_code)), 4),
@@ -70,5 +72,7 @@ def describe(chip: Chip) -> dict[str, dict[str, Any]]:
             "total_pulses": state.total_pulses,
             "uptime_seconds": state.uptime_ms * 1e-3,
             "bad_frames": state.bad_frames,
+            "log_lost": bool(state.log_lost),
+            "limits_lost": bool(state.limits_lost),
         },
     }

@@ -6,9 +6,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from chipctl.board import Region
 from chipctl.chip import Siemens
 from chipctl.cli.options import ArrayIndex, AsJson, ChipAddress, Profile, open_chip
+from chipctl.cli.ranges import region_of
 from chipctl.cli.screen import print_json, remark, results
 from chipctl.files import replace_file
 from chipctl.settings import Settings
@@ -41,7 +41,7 @@ def read(
     Reading changes nothing on the chip. The printed map is in µS; files and JSON are in siemens.
     """
     with open_chip(chip, Settings(), profile) as opened:
-        region = _region(rows, cols, opened.rows, opened.cols)
+        region = region_of(rows, cols, opened.rows, opened.cols)
         conductance = opened.read(array, region, reads=reads, gain=gain)
     if out:
         replace_file(out, to_npy(conductance) if out.suffix == ".npy" else to_csv(conductance))
@@ -50,23 +50,6 @@ def read(
         print_json({"array": array, "region": vars(region), "siemens": conductance.tolist()})
     elif not out:
         _print_map(conductance)
-
-
-def _region(rows: str, cols: str, most_rows: int, most_cols: int) -> Region:
-    (row, row_end), (col, col_end) = _span(rows, most_rows), _span(cols, most_cols)
-    return Region(row, row_end - row, col, col_end - col)
-
-
-def _span(text: str, most: int) -> tuple[int, int]:
-    first, colon, last = text.partition(":")
-    try:
-        start = int(first or 0)
-        end = int(last or most) if colon else start + 1
-    except ValueError:
-        raise ValueError(f"a range is written A:B, like 0:8, not {text!r}") from None
-    if not 0 <= start < end <= most:
-        raise ValueError(f"the range {text!r} is not inside 0:{most}")
-    return start, end
 
 
 def _print_map(conductance: Siemens) -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from firmware_protocol import messages as m
 from firmware_protocol.jobs import JobState
+from firmware_protocol.rails import Rail
 from firmware_protocol.status import Executed, Fault, Status
 from sim_chip.chip import VirtualChip
-from sim_chip.converters import Rail
 from sim_chip.mcu import VirtualMcu
 from sim_chip.presets import preset
 

@@ -8,9 +8,9 @@ import pytest
 from firmware_protocol import messages as m
 from firmware_protocol.host_session import Outcome
 from firmware_protocol.jobs import JobState
+from firmware_protocol.rails import Rail
 from firmware_protocol.status import Executed, Fault, Status
 from firmware_protocol.wire import OpClass, Request, Vector, layout
-from sim_chip.converters import Rail
 
 GROUND = 32767
 VOLT = 36044  # 1.0 V
