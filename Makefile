@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 # Processes that run the tests.
 JOBS ?= 2
 
-.PHONY: help venv demo test test-extras paper bench clean
+.PHONY: help venv demo test test-extras paper bench prove clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -36,6 +36,9 @@ bench: $(INSTALLED)  ## speed, size and exactness of the virtual chip, beside it
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' 1>&2 || \
 	echo "badcrossbar does not install: apt-get install libcairo2-dev pkg-config python3-dev gcc" >&2
 	@$(BIN)/python -m benchmarks chip $(BENCH_ARGS) || test $$? = 3
+
+prove: $(INSTALLED)  ## the wire on bad cables and under killed processes, an hour (PROVE_ARGS="--cables 5 --kills 10")
+	$(BIN)/python -m benchmarks.prove_wire $(PROVE_ARGS)
 
 clean:  ## remove .venv and all caches; runs are kept
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

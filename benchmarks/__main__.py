@@ -20,6 +20,7 @@ from benchmarks.measure import Measured, Plan, Scale, circumstances, exit_status
 SUBJECTS = {
     "chip": "speed, size and exactness of the virtual chip, beside its peers",
     "acceptance": "what the virtual chip must reproduce of published and bench data",
+    "wire": "speed of the wire: codec, round trips, bulk data, an array programmed",
 }
 """Each is a module of this package with `measure(plan)`, which yields one `Measured` after the other."""
 

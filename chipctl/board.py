@@ -19,7 +19,7 @@ from firmware_protocol.status import Status
 LEASE_MS = 2000
 """Lease on high voltage asked for with every pulse; the board zeroes its outputs when the host is silent."""
 
-_POLL_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+_POLL_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Waits between two looks at a running job; the last one repeats, well inside the lease."""
 
 
@@ -134,6 +134,10 @@ class Board(Protocol):
 
     def state(self) -> m.State:
         """What the board is doing."""
+        ...
+
+    def clear_fault(self, fault: int) -> m.State:
+        """Clear the latched fault, if it is this one."""
         ...
 
     def safe(self) -> None:
@@ -309,6 +313,10 @@ class NativeBoard:
     def state(self) -> m.State:
         """What the board is doing."""
         return self._link.request(m.GetState())
+
+    def clear_fault(self, fault: int) -> m.State:
+        """Clear the latched fault, if it is this one."""
+        return self._link.request(m.ClearFault(fault))
 
     def safe(self) -> None:
         """Zero the outputs and end any job."""

@@ -14,7 +14,6 @@ from chipctl.transport import Transport
 from firmware_protocol.host_session import HostSession, Outcome, Ticket
 from firmware_protocol.host_session import State as SessionState
 from firmware_protocol.messages import (
-    CHUNK_BYTES,
     MAX_PAYLOAD,
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,
@@ -265,7 +264,7 @@ class Link:
 
     @property
     def _piece_bytes(self) -> int:
-        return min(CHUNK_BYTES, self._session.size.bytes - _OFFSET_BYTES)
+        return self._session.size.bytes - _OFFSET_BYTES
 
     def collect(self, result: Result) -> bytes:
         """All the bytes of a result, of which the reply held the first."""

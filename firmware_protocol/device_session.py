@@ -49,7 +49,7 @@ class DeviceSession:
     once, even while another is being executed.
     """
 
-    def __init__(self, boot_id: int, window: int = WINDOW, buffer_bytes: int = 8192) -> None:
+    def __init__(self, boot_id: int, window: int = WINDOW, buffer_bytes: int = 32_768) -> None:
         self.boot_id = boot_id
         self.window = window
         self.buffer_bytes = buffer_bytes

@@ -19,10 +19,15 @@ Size. Each request says in `room` how many payload bytes its reply may have; the
 a reply that may be cut, and the host cuts the tail of a request that may be cut when it sends it again.
 What was cut is asked for anew by offset. So frames shrink while frames keep failing.
 
+Resets. A board that starts anew, or hears another hello, knows no request of the sessions before. It
+keeps a log of effects without power, each written down before anything is carried out and once more at
+its end. What a host never got an answer to was carried out as far as that log says, and not at all if it
+is not in it; if the log is lost the board says so. No effect is sent again to make sure.
+
 Safe. A request of class SAFE has no part in any of this: it is always executed, in any state.
 """
 
-WINDOW = 16
+WINDOW = 32
 """Requests under way at once, and replies a board keeps, unless it says otherwise."""
 
 _NUMBERS = 0x10000

@@ -1,0 +1,403 @@
+"""The long proof of the wire: bad cables, killed processes, ten million broken frames.
+
+    python -m benchmarks.prove_wire                     everything, in its long form
+    python -m benchmarks.prove_wire --cables 2 --kills 3 --fuzz 100000 --json
+
+Every case goes through real processes: this host, the cable (`benchmarks.bad_cable`), and a board that keeps
+its chip in a file. What the chip's file says is held against what the host believes, device by device.
+Exit status 1 if any pulse was given twice, any belief was wrong, or anything hung.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from chipctl import board as host_board
+from chipctl.chip import connect
+from chipctl.programming import program
+from firmware_protocol.frame import MAX_ENCODED, Decoder, Frame, Kind, encode
+from firmware_protocol.messages import MESSAGES, REQUESTS, GetInfo, Message
+from firmware_protocol.status import Fault
+from firmware_protocol.wire import WireError
+from sim_chip import state
+from sim_chip.chip import VirtualChip
+from sim_chip.guard import GROUND_CODE
+from sim_chip.presets import preset
+
+Counts = NDArray[np.int64]
+
+LONG = {"cables": 50, "kills": 100, "fuzz": 10_000_000}
+HANG_S = 120.0
+"""A case that takes longer has hung."""
+
+LOSS = ("--drop", "0.2", "--flip", "1e-5")
+NOISE = ("--flip", "1e-3")
+MIXED = ("--drop", "0.05", "--duplicate", "0.05", "--stall", "0.005", "--stall-s", "0.1", "--flip", "1e-4")
+
+
+@dataclass
+class Tally:
+    """One line of the table."""
+
+    name: str
+    cases: int = 0
+    faults: int = 0
+    """Frames lost or doubled, bits flipped, stalls, processes killed."""
+    double_pulses: int = 0
+    """Pulses on the chip that the host knows nothing of."""
+    wrong_beliefs: int = 0
+    """Devices, counts or states of which the host believes what is not so."""
+    hangs: int = 0
+    seconds: float = 0.0
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing went wrong."""
+        return not (self.double_pulses or self.wrong_beliefs or self.hangs)
+
+    def judge(self, given: Counts, believed: Counts) -> None:
+        """Compare pulses per device on the chip with those that the host reports."""
+        self.double_pulses += int(np.clip(given - believed, 0, None).sum())
+        self.wrong_beliefs += int(np.count_nonzero(given != believed))
+
+
+class ChipFile:
+    """The state file of a running or killed board, seen from outside."""
+
+    def __init__(self, path: Path) -> None:
+        self._state = state.load(path, mapped=True)
+        fresh = VirtualChip(preset("good"), 0)
+        fresh.power_up()
+        self._for_reading = [fresh.rail(rail) for rail in range(self._state.rails.size)]
+
+    @property
+    def pulses(self) -> Counts:
+        """Per array and device, since the chip was made."""
+        return self._state.pulse_count.astype(np.int64)
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether every rail is at 0 V, or where reading needs it: no pulse, no raised gate."""
+        rails = self._state.rails.tolist()
+        return set(rails) == {GROUND_CODE} or rails == self._for_reading
+
+
+@contextmanager
+def running(*command: str, until: Path) -> Iterator[subprocess.Popen[str]]:
+    """A Python module as a process that has made the path `until`; it is stopped in the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        end = time.monotonic() + 30
+        while not os.path.exists(until):
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"{command[0]} did not start")
+            time.sleep(0.01)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def serving(place: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    """A board at `place`/board that keeps its chip in `place`/state."""
+    (place / "board").unlink(missing_ok=True)
+    serve = ("sim_chip.cli", "serve", "--pty", str(place / "board"), "--state", str(place / "state"))
+    return running(*serve, until=place / "board")
+
+
+@contextmanager
+def deadline(tally: Tally) -> Iterator[None]:
+    """Count a hang, and go on, if the block takes longer than `HANG_S`."""
+
+    def ring(*_: object) -> None:
+        raise TimeoutError("hung")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, HANG_S)
+    try:
+        yield
+    except TimeoutError as error:
+        if str(error) != "hung":
+            raise
+        tally.hangs += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def targets(seed: int) -> NDArray[np.float64]:
+    """A target for every device of an array, siemens."""
+    return np.random.default_rng(seed).uniform(0, 150e-6, (64, 64))
+
+
+def bad_cables(name: str, troubles: tuple[str, ...], cases: int) -> Tally:
+    """Program a whole array through a bad cable, `cases` times."""
+    tally = Tally(name)
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)):
+        place = Path(folder)
+        chip_file = ChipFile(place / "state")
+        for seed in range(cases):
+            cable = ("benchmarks.bad_cable", str(place / "cable"), str(place / "board"), *troubles)
+            with running(*cable, "--seed", str(seed), until=place / "cable") as process, deadline(tally):
+                before = chip_file.pulses
+                with connect(str(place / "cable")) as chip:
+                    report = program(chip, seed % chip.arrays, targets(seed))
+                    total = chip.board.state().total_pulses
+                given = chip_file.pulses - before
+                believed = np.zeros_like(given)
+                believed[seed % chip.arrays] = report.pulses.ravel()
+                tally.judge(given, believed)
+                tally.wrong_beliefs += int(total != chip_file.pulses.sum())
+            tally.faults += _faults(process)
+            tally.cases += 1
+    return tally
+
+
+def _faults(cable: subprocess.Popen[str]) -> int:
+    counts = json.loads(cable.stdout.read()) if cable.stdout else {}
+    kinds = ("dropped", "duplicated", "flipped", "stalled")
+    return sum(lane.get(kind, 0) for lane in counts.values() for kind in kinds)
+
+
+VICTIM_LEASE_MS = 300
+_SLACK_S = 0.2
+
+
+def victim(port: str) -> None:
+    """Program one array after the other until killed; takes a short lease."""
+    host_board.LEASE_MS = VICTIM_LEASE_MS
+    with connect(port) as chip:
+        for seed in range(1000):
+            program(chip, seed % chip.arrays, targets(seed))
+
+
+def killed_hosts(cases: int) -> Tally:
+    """Kill the host while it programs: the board stops within the lease and the next host goes on."""
+    tally = Tally("host killed while programming")
+    dice = random.Random(1)
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)):
+        place = Path(folder)
+        chip_file = ChipFile(place / "state")
+        for seed in range(cases):
+            with deadline(tally):
+                _start_and_kill(place, chip_file, dice)
+                time.sleep(VICTIM_LEASE_MS * 1e-3 + _SLACK_S)
+                at_end = chip_file.pulses
+                tally.wrong_beliefs += int(not chip_file.is_safe)
+                time.sleep(0.3)
+                tally.double_pulses += int((chip_file.pulses - at_end).sum())
+                _next_session(place, chip_file, seed, tally)
+            tally.faults += 1
+            tally.cases += 1
+    return tally
+
+
+def _start_and_kill(place: Path, chip_file: ChipFile, dice: random.Random) -> None:
+    before = chip_file.pulses.sum()
+    command = [sys.executable, "-m", "benchmarks.prove_wire", "--victim", str(place / "board")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while chip_file.pulses.sum() == before and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(dice.uniform(0, 1.0))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _next_session(place: Path, chip_file: ChipFile, seed: int, tally: Tally) -> None:
+    """A new host clears what is latched, programs, and knows every pulse it gave."""
+    before = chip_file.pulses
+    with connect(str(place / "board")) as chip:
+        found = chip.board.state()
+        tally.wrong_beliefs += int(found.total_pulses != before.sum())
+        if found.fault != Fault.NONE:
+            chip.board.clear_fault(found.fault)
+        mask = np.zeros((chip.rows, chip.cols), np.bool_)
+        mask[:8] = True
+        report = program(chip, seed % chip.arrays, targets(seed), mask=mask)
+    given = chip_file.pulses - before
+    believed = np.zeros_like(given)
+    believed[seed % len(given)] = report.pulses.ravel()
+    tally.judge(given, believed)
+    tally.wrong_beliefs += int(not chip_file.is_safe)
+
+
+def killed_boards(cases: int) -> Tally:
+    """Kill the board while it programs: its file stays whole, it starts safe, the next session is right."""
+    tally = Tally("board killed while programming")
+    dice = random.Random(2)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        for seed in range(cases):
+            with deadline(tally):
+                _kill_board(place, dice, tally)
+                with serving(place):
+                    chip_file = ChipFile(place / "state")
+                    tally.wrong_beliefs += int(not chip_file.is_safe)
+                    _next_session(place, chip_file, seed, tally)
+            tally.faults += 1
+            tally.cases += 1
+    return tally
+
+
+def _kill_board(place: Path, dice: random.Random, tally: Tally) -> None:
+    with serving(place) as board:
+        chip_file = ChipFile(place / "state")
+        before = chip_file.pulses.sum()
+        command = [sys.executable, "-m", "benchmarks.prove_wire", "--victim", str(place / "board")]
+        host = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while chip_file.pulses.sum() == before and host.poll() is None:
+            time.sleep(0.005)
+        time.sleep(dice.uniform(0, 1.0))
+        board.kill()
+        board.wait()
+        at_end = chip_file.pulses
+        try:
+            host.wait(HANG_S / 4)
+        except subprocess.TimeoutExpired:
+            tally.hangs += 1
+            host.kill()
+            host.wait()
+        tally.double_pulses += int((chip_file.pulses - at_end).sum())
+
+
+def fuzz(cases: int, seed: int = 0) -> Tally:
+    """Feed the decoder what is no frame, each time followed by one that is; and payloads to every message.
+
+    Wrong beliefs: a frame out of nothing, a good frame missed, or a buffer beyond one frame.
+    """
+    tally = Tally("decoder fed with what is no frame")
+    dice = random.Random(seed)
+    decoder, good = Decoder(), Frame(Kind.REPLY, GetInfo.OPCODE, 7, 8, payload=b"good")
+    after = b"\0" + encode(good)
+    corpus = _corpus(dice)
+    for case in range(cases):
+        broken = _broken(dice, corpus[case % len(corpus)])
+        found = decoder.feed(broken + after)
+        if len(found) != 1 or found[0] != good or len(decoder._partial) > MAX_ENCODED:  # noqa: SLF001
+            tally.wrong_beliefs += not _harmless(found, good, corpus)
+        if case % 8 == 0:
+            _unpack(MESSAGES[case // 8 % len(MESSAGES)], broken)
+    tally.cases = tally.faults = cases
+    return tally
+
+
+def _harmless(found: list[Frame], good: Frame, corpus: list[bytes]) -> bool:
+    """Whether all that was found was sent: a cut may fall on a frame's end."""
+    return found[-1:] == [good] and all(encode(frame)[:-1] in corpus for frame in found[:-1])
+
+
+def _unpack(message: type[Message], payload: bytes) -> None:
+    with suppress(WireError):
+        message.unpack(payload)
+
+
+def _corpus(dice: random.Random) -> list[bytes]:
+    sizes = (0, 1, 4, 31, 100, 253, 254, 255, 512, 560)
+    frames = (
+        Frame(dice.choice(list(Kind)), request.OPCODE, dice.randrange(1 << 16), dice.randrange(1 << 16),
+              payload=dice.randbytes(size))
+        for request in REQUESTS
+        for size in sizes
+    )  # fmt: skip
+    return [encode(frame)[:-1] for frame in frames]
+
+
+def _broken(dice: random.Random, frame: bytes) -> bytes:
+    """A frame with flipped bits, cut, grown, doubled, or replaced; at times far too long."""
+    kind = dice.getrandbits(3)
+    at = int(dice.random() * len(frame))
+    if kind < 3:
+        broken = bytearray(frame)
+        for _ in range(kind + 1):
+            broken[int(dice.random() * len(frame))] ^= 1 << dice.getrandbits(3)
+        return bytes(broken) if broken != frame else b"\1"
+    if kind == 3:
+        return frame[:at]
+    if kind == 4:
+        return frame[:at] + dice.randbytes(3) + frame[at:]
+    if kind == 5:
+        return frame[:at] + frame
+    if kind == 6:
+        return dice.randbytes(at)
+    return dice.randbytes(2000) if at % 64 == 0 else frame[at + 1 :] + b"\0" + frame[:at]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    for name, count in LONG.items():
+        parser.add_argument(f"--{name}", type=int, default=count, metavar="N")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="loss, noise, mixed, host, board, fuzz")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--record", type=Path, help="write the table to this file too")
+    parser.add_argument("--victim", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def proofs(sizes: argparse.Namespace) -> Iterator[Tally]:
+    """Run each proof that has cases."""
+    runs: dict[str, tuple[int, Callable[[int], Tally]]] = {
+        "loss": (sizes.cables, lambda n: bad_cables("20 % loss each way, 1e-5 bit errors", LOSS, n)),
+        "noise": (sizes.cables, lambda n: bad_cables("1e-3 bit errors", NOISE, n)),
+        "mixed": (sizes.cables, lambda n: bad_cables("loss, doubles, stalls, 1e-4 bit errors", MIXED, n)),
+        "host": (sizes.kills, killed_hosts),
+        "board": (sizes.kills, killed_boards),
+        "fuzz": (sizes.fuzz, fuzz),
+    }
+    for name, (count, prove) in runs.items():
+        if count and name in (sizes.only or runs):
+            start = time.monotonic()
+            tally = prove(count)
+            tally.seconds = round(time.monotonic() - start, 1)
+            yield tally
+
+
+def _table(tallies: list[Tally]) -> str:
+    heads = ("", "cases", "faults injected", "double pulses", "wrong beliefs", "hangs", "seconds")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for t in tallies:
+        cells = (t.name, t.cases, t.faults, t.double_pulses, t.wrong_beliefs, t.hangs, t.seconds)
+        lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run the proofs and print their table."""
+    arguments = _arguments()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    if arguments.victim:
+        victim(arguments.victim)
+        return 0
+    tallies = []
+    for tally in proofs(arguments):
+        print(f"{tally.name}: {'holds' if tally.holds else 'FAILS'}", file=sys.stderr, flush=True)
+        tallies.append(tally)
+    print(json.dumps([asdict(tally) for tally in tallies], indent=1) if arguments.json else _table(tallies))
+    if arguments.record:
+        when = datetime.now(UTC).strftime("%Y-%m-%d")
+        head = f"# The wire, proved\n\n`make prove`, {when}, Python {platform.python_version()}.\n\n"
+        arguments.record.write_text(head + _table(tallies) + "\n", encoding="utf-8")
+    return 0 if all(tally.holds for tally in tallies) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
