@@ -61,8 +61,9 @@ class VarianceMap:
 
         For codes it is that of current in units of one code's worth of voltage.
         """
+        # `dot`, as `@` costs a single vector half as much again
         squares = drive if self.full == 1 else drive * drive
-        variance: Floats = squares @ self.constant
+        variance: Floats = squares.dot(self.constant)
         if self.loaded is not None:
             self._load(variance, drive, squares, *self.loaded)
         if self.grain != 1:
@@ -80,7 +81,7 @@ class VarianceMap:
         scale: Floats,
     ) -> None:
         """Add what the other rows change in each cell's voltage."""
-        fraction = drive @ weight
+        fraction = drive.dot(weight)
         fraction *= scale
         if self.full == 1:
             fraction -= 1.0 / (drive.shape[1] - 1)
@@ -88,7 +89,7 @@ class VarianceMap:
             own = squares.sum(axis=1) / np.maximum(drive.sum(axis=1), 1.0)
             fraction -= own[:, None] / (drive.shape[1] - 1)
         change = fraction * square
-        change += drive @ linear
+        change += drive.dot(linear)
         change *= fraction
         variance += change
         np.maximum(variance, 0.0, out=variance)

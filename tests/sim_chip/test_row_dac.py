@@ -79,7 +79,6 @@ def test_the_largest_sums_are_exact() -> None:
 
 
 def test_noise_of_graded_inputs_is_that_of_every_cell() -> None:
-    pytest.importorskip("scipy.sparse.linalg")
     rng = np.random.default_rng(2)
     drive = rng.integers(0, 256, (20, 64)).astype(float)
     us = rng.uniform(0, 150, (64, 64))
