@@ -33,7 +33,9 @@ PROCEDURES = {
             "One device, drawn at random, is taken through DC staircases: up to the SET voltage and back "
             "with the gate limiting the current, then up to the RESET voltage and back with the gate at 5 "
             "V; each step lasts a millisecond and its current is read at its end. RESET is drawn to the "
-            "left.",
+            "left.\n\n"
+            "A virtual chip's curve has an assumed shape, ohmic and limited by the access transistor; "
+            "where and how widely it switches follows from its model of pulses.",
             measure_dc_cycles,
         ),
         Procedure(
@@ -43,7 +45,9 @@ PROCEDURES = {
             "Devices at sixteen levels, 0 to 150 µS, are swept up to 0.2 V in both polarities, where no "
             "device switches, and each curve is compared with the straight line through zero that fits it "
             "best. What is left over is mostly the read fluctuation of each device and the last digit of "
-            "the ADC.",
+            "the ADC.\n\n"
+            "A virtual chip's devices are ohmic by assumption: there the figure tests programming and "
+            "read-out, not the physics of conduction.",
             measure_linearity,
         ),
         Procedure(
@@ -69,14 +73,15 @@ PROCEDURES = {
             "fluctuation",
             "Read fluctuation",
             "Mao et al. 2022, Methods",
-            "Devices at sixteen states from 5 to 50 µS are read again and again, one device at a time. The "
-            "law ln σ = a ln G + b + s N(0, 1), in µS, is fitted by maximum likelihood to the variance of "
-            "every device's reads within blocks of 50, which slow drift does not enter.\n\n"
+            "Devices at sixteen states from 5 to 50 µS are read again and again, one device at a time. "
+            "The law ln σ = a ln G + b + s N(0, 1), in µS, is fitted by maximum likelihood to the "
+            "variance of every device's reads within blocks of 50, which slow drift does not enter.\n\n"
             "The converter's noise and quantisation are measured at each gain on columns that carry no "
-            "current, and taken off in quadrature inside the likelihood: a device's variance is that of its "
-            "own fluctuation plus that of the converter. Each device is judged at the most sensitive gain "
-            "at which none of its reads came to an end of the ADC. Conductances are as read, with the "
-            "access transistor and lines, which lowers a by about 0.01.",
+            "current, and taken off in quadrature inside the likelihood: a device's variance is that of "
+            "its own fluctuation plus that of the converter. Each device is judged at the most sensitive "
+            "gain at which none of its reads came to an end of the ADC, and left out if it relaxed beyond "
+            "5 to 50 µS. Conductances are as read, with the access transistor and lines, which lowers a "
+            "by 0.01 to 0.02.",
             measure_fluctuation,
         ),
     )

@@ -112,7 +112,7 @@ def measure_fluctuation(bench: Bench) -> Fluctuation:
     """Program sixteen states all over the array and read every device again and again.
 
     Changes the usable devices. Each is judged at the most sensitive gain at which none of its reads came to
-    an end of the ADC.
+    an end of the ADC; those that relaxed out of the range of the states are left out.
 
     Raises:
         ValueError: Too few devices are left to fit a law to.
@@ -134,7 +134,7 @@ def measure_fluctuation(bench: Bench) -> Fluctuation:
             fits = (used < 0) & series.inside.ravel()[devices]
             mean[fits], variance[fits] = (part.ravel()[devices][fits] for part in series.moments())
             noise[fits], used[fits] = _converter_variance(bench, gain), gain
-    kept = (used >= 0) & (mean > 1e-6)
+    kept = (used >= 0) & (mean >= STATES[0]) & (mean <= STATES[-1])
     mean, variance, noise, used = mean[kept], variance[kept], noise[kept], used[kept]
     freedom = reads - reads // BLOCK
     law = fit_law(Variances(mean * 1e6, variance * 1e12, noise * 1e12, freedom))

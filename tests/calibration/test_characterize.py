@@ -70,9 +70,9 @@ def test_programming_error_is_the_published_one(seed):
     assert 3.4e-6 < error.errors.std() < 4.4e-6
 
 
-@pytest.mark.parametrize("seed", [4, 5])
+@pytest.mark.parametrize("seed", [5, 8])
 def test_the_presets_fluctuation_is_recovered_within_its_confidence(seed):
-    # On chip 5 some columns' ADCs end short of full scale: their devices must not be taken for quiet ones.
+    # On these chips some columns' ADCs end short of full scale: their devices are no quiet ones.
     with connect(f"sim://?preset=good&seed={seed}") as chip:
         found = measured(chip, "fluctuation")
     assert (found.variance > 0).all()
