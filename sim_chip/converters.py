@@ -139,6 +139,8 @@ class Readout:
         drawn = random.normals(random.words(random.stream(seed, Purpose.COLUMN, array), columns))
         offsets = model.offset_lsb.nominal + model.offset_lsb.sigma * drawn[:, 0]
         self.offset_lsb: Floats = np.ascontiguousarray(offsets[np.argsort(column_order(array))])
+        self._zeros_at: References | None = None
+        self._zeros_lsb = self.offset_lsb
         self._tables = self._transfer_tables(seed, array)
         self._base = np.repeat(np.arange(FIFOS_PER_ARRAY), FIFO_DEPTH) * self._tables.shape[1]
 
@@ -182,8 +184,9 @@ class Readout:
         Automatic gain starts at the highest and steps down while the TIA is above VAGC_1.
         Without `places` the last axis is all 64 columns in FIFO order.
         """
-        base = self.offset_lsb if places is None else self.offset_lsb[places]
-        base = base + (self._window_lsb(references.tia_uv, references.high_uv) + self._model.zero_codes)
+        base = self._zeros(references)
+        if places is not None:
+            base = base[places]
         if gain != AUTO_GAIN:
             code = self._codes(self._position(signal, gain, base, references), references, places)
             code |= np.uint16(gain << _GAIN_SHIFT)
@@ -207,6 +210,13 @@ class Readout:
         position = self._window_lsb(microvolts, references.high_uv) + normal * self._model.noise_lsb
         places = np.full(normal.shape, fifo * FIFO_DEPTH, dtype=np.intp)
         return self._codes(position, references, places)
+
+    def _zeros(self, references: References) -> Floats:
+        """Where each column lies without current, LSB above the floor; kept as long as the rails."""
+        if self._zeros_at is not references:
+            zero = self._window_lsb(references.tia_uv, references.high_uv) + self._model.zero_codes
+            self._zeros_at, self._zeros_lsb = references, self.offset_lsb + zero
+        return self._zeros_lsb
 
     def _position(self, signal: Signal, gain: int, base: Floats, references: References) -> Floats:
         """Where a signal lies at one gain, LSB above the floor, noise included."""

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sim_chip import device, faults, random, state
 from sim_chip.book import Book, EnergyCause, TimeCause
-from sim_chip.converters import FIFO_DEPTH, Readout, column_order
+from sim_chip.converters import AUTO_GAIN, FIFO_DEPTH, Readout, column_order
 from sim_chip.device import UNITS_PER_US, DeviceTraits, Fates
 from sim_chip.faults import FaultPlan
 from sim_chip.parameters import ChipParameters
@@ -119,6 +119,8 @@ class Die:
         """Work out anew what the rails amount to."""
         kept = self.state
         self.supply = power(self.parameters, kept.rails, int(kept.supply_uv[0]), kept.sample_ns)
+        times = [int(time) for time in kept.sample_ns]
+        self._settle_ns = dict(enumerate(times)) | {AUTO_GAIN: max(times)}
 
     # Checks ----------------------------------------------------------------------------------
 
@@ -167,8 +169,7 @@ class Die:
 
     def settle_ns(self, gain: int) -> int:
         """Time until a sample is taken; automatic gain waits for its slowest."""
-        times = self.state.sample_ns
-        return int(times[gain]) if gain < len(times) else int(times.max())
+        return self._settle_ns[gain]
 
     def read_times(self, gain: int) -> tuple[int, int, int]:
         """Settling, converting and reading out one single-device read."""
