@@ -18,6 +18,7 @@ from chipctl.transport import open_transport
 from firmware_protocol.bulk import OpLog
 from firmware_protocol.messages import AUTO_GAIN, RESET, SET, Multiply, Pulse, Rails, Sweep
 from firmware_protocol.rails import Rail, window
+from firmware_protocol.status import Fault
 
 Siemens = NDArray[np.float64]
 Volts = NDArray[np.float64]
@@ -434,6 +435,17 @@ class Chip:
         To be asked after an `OutcomeUnknown`: an effect of that session that is not in it never happened.
         """
         return self.board.op_log()
+
+    def clear_fault(self) -> Fault:
+        """Clear the fault that the board has latched, and tell which it was; `Fault.NONE` if there was none.
+
+        Pulses are possible again. What was under way when the fault came is in `op_log`, as partial; read
+        the devices concerned before going on. A fault whose cause lasts comes back at once.
+        """
+        fault = Fault(self.board.state().fault)
+        if fault is not Fault.NONE:
+            self.board.clear_fault(fault)
+        return fault
 
     # Rest
 

@@ -117,8 +117,9 @@ class VirtualChip:
         """
         if not 0 <= code <= 0xFFFF:
             raise ValueError(f"a DAC code is 0 to 65535, not {code}")
-        self._die.state.rails[Rail(channel)] = code
-        self._die.take_power()
+        if self.rail(channel) != code:
+            self._die.state.rails[Rail(channel)] = code
+            self._die.take_power()
 
     def rail(self, channel: int) -> int:
         """Return the code of one channel."""

@@ -7,10 +7,11 @@ import pytest
 
 from chipctl.board import Region
 from chipctl.chip import PulseShape
+from chipctl.errors import DeviceError
 from firmware_protocol.bulk import NO_ARRAY
 from firmware_protocol.messages import RESET, SET, Pulse, Wait
 from firmware_protocol.rails import Rail
-from firmware_protocol.status import Executed
+from firmware_protocol.status import Executed, Fault
 
 ONE = Region(3, 1, 5, 1)
 LSB_VOLTS = 20 / 65535
@@ -79,6 +80,19 @@ def test_widths_that_the_board_would_refuse_are_not_sent(make_chip, seconds):
 def test_more_pulses_than_a_device_may_have_are_not_sent(make_chip, count):
     with pytest.raises(ValueError, match="1 to 10000"):
         make_chip().pulse(0, PulseShape(RESET, 1.0, 5.0, 1e-6), ONE, count)
+
+
+def test_a_fault_is_cleared_once_its_cause_is_mended(make_chip):
+    chip = make_chip()
+    chip.bench.stray_codes = {Rail.VREF_TIA: 2000}
+    with pytest.raises(DeviceError, match="supply_out_of_range"):
+        chip.read(0, ONE)
+    assert chip.clear_fault() is Fault.SUPPLY_OUT_OF_RANGE
+    assert chip.board.state().fault == Fault.SUPPLY_OUT_OF_RANGE
+    chip.bench.stray_codes = {}
+    chip.clear_fault()
+    assert chip.clear_fault() is Fault.NONE
+    chip.read(0, ONE)
 
 
 def test_the_log_says_what_was_done(make_chip):
