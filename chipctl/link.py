@@ -1,9 +1,11 @@
 """A session with a board over a transport: requests in, replies or one clear error out."""
 
+import logging
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self, TypeVar
 
 import structlog
@@ -76,7 +78,7 @@ class Link:
         self._force = force
         self._bytes_out = 0
         self._bytes_in = 0
-        self._log = structlog.get_logger().bind(port=transport.name)
+        self._log = _log().bind(port=transport.name)
 
     def __enter__(self) -> Self:
         try:
@@ -143,6 +145,9 @@ class Link:
 
     def close(self) -> None:
         """End the session and let go of the port."""
+        if self._welcome is not None:
+            self._log.info("link closed", **asdict(self.statistics))
+            self._welcome = None
         self._session.close("the link was closed")
         self.transport.close()
 
@@ -346,6 +351,14 @@ class Link:
         if self._session.timed_out:
             raise LinkTimeout(f"{name}: {asked}: {because}; check cable and power, then connect again")
         raise LinkError(f"{name}: {asked} failed: {because}")
+
+
+def _log() -> Any:
+    """The program's log; where none was configured, warnings on stderr and nothing on stdout."""
+    if structlog.is_configured():
+        return structlog.get_logger()
+    only_warnings = structlog.make_filtering_bound_logger(logging.WARNING)
+    return structlog.wrap_logger(structlog.PrintLogger(sys.stderr), wrapper_class=only_warnings)
 
 
 def _failed(ticket: Ticket) -> bool:

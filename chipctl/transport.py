@@ -16,6 +16,7 @@ from serial.tools import list_ports
 
 from chipctl.errors import LinkError, PortBusy
 from chipctl.ownership import Ownership
+from chipctl.recording import Replay, recorded
 
 DEFAULT_BAUD = 115200
 """USB ports ignore it; a real UART is addressed as `/dev/ttyS0?baud=3000000`."""
@@ -57,16 +58,23 @@ def open_transport(address: str) -> Transport:
     """Open what `address` names.
 
     A path (`/dev/ttyACM0`, `COM3`) is a serial port, `socket://host:port` is TCP, `sim://?preset=good&seed=7`
-    a virtual chip in this process; other URLs are pySerial's (`spy:///dev/ttyACM0`, `rfc2217://…`).
+    a virtual chip in this process, `replay://FILE` a record of one; other URLs are pySerial's
+    (`spy:///dev/ttyACM0`, `rfc2217://…`). Inside `chipctl.recording.recording` every frame is recorded.
 
     Raises:
         ValueError: This is no address.
         PortBusy: Another process has the port.
         LinkError: There is nothing at this address, or no permission.
     """
+    return recorded(_open(address))
+
+
+def _open(address: str) -> Transport:
     scheme, separator, _ = address.partition("://")
     if not separator:
         return _open_serial(address)
+    if scheme == "replay":
+        return Replay(address)
     if scheme == "socket":
         return TcpTransport(address)
     for endpoint in entry_points(group="chipctl.endpoints", name=scheme):

@@ -8,7 +8,7 @@ from typing import Annotated, Final, cast
 import structlog
 import typer
 
-from chipctl.cli import book, demo, info, multiply, program, pulse, rails, read, recall, scan, sweep
+from chipctl.cli import book, demo, info, multiply, program, pulse, rails, read, recall, scan, sweep, trace
 from chipctl.cli.screen import remark
 from chipctl.errors import ChipctlError
 from chipctl.runs.log import configure
@@ -42,7 +42,7 @@ def _verbosity(
     configure(verbose, echo=remark)
 
 
-for module in (demo, info, read, multiply, pulse, scan, program, recall, sweep, rails, book):
+for module in (demo, info, read, multiply, pulse, scan, program, recall, sweep, rails, book, trace):
     module.declare(app)
 for command in sorted(entry_points(group="chipctl.commands"), key=lambda point: point.name):
     command.load()(app)
@@ -50,8 +50,10 @@ for command in sorted(entry_points(group="chipctl.commands"), key=lambda point: 
 
 def run() -> None:
     """Run the command line; every failure is one clear line and an exit status."""
+    commands = typer.main.get_command(app)
+    trace.offer_recording(commands)
     try:
-        status = app(standalone_mode=False)
+        status = commands(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         status = _STOPPED
     except _UsageError as error:
