@@ -40,7 +40,7 @@ class OutcomeUnknown(LinkError):  # noqa: N818
     """An effect was sent and no answer came: it happened once or not at all.
 
     Raised when the board is reset or unplugged between a pulse and its reply. Do not send it again: ask
-    the board for its last job and pulse total, read the devices concerned, go on from what they show.
+    the board for its log (`Chip.op_log`), read the devices concerned, go on from what they show.
     """
 
     exit_status = 13

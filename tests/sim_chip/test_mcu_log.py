@@ -108,6 +108,16 @@ def test_the_log_of_many_effects_outlives_a_reset(host, flash):
     assert host.ask(m.GetState()).log_lost == 0
 
 
+def test_the_log_goes_on_from_boot_to_boot(host, flash):
+    for boot in range(3):
+        host.arm()
+        host.ask(PULSE)
+        host.ask(PULSE)
+        reset(host, flash, number=boot + 2)
+    assert [effect.number for effect in log(host).effects] == [1, 2, 3, 4, 5, 6]
+    assert host.ask(m.GetState()).log_lost == 0
+
+
 def test_safe_leaves_a_pulse_in_the_log_as_partial(host):
     host.arm()
     host.send(HUGE)
@@ -199,6 +209,25 @@ def test_damage_anywhere_in_the_memory_is_noticed(host, at):
     reset(host, Flash(memory), number=3)
     state = host.ask(m.GetState())
     assert state.log_lost or state.limits_lost or at == 300
+
+
+def test_a_record_erased_from_the_middle_is_noticed(host, flash):
+    host.arm()
+    for _ in range(3):
+        host.ask(PULSE)
+    flash._memory[512 + 64 * 2 : 512 + 64 * 3] = bytes(64)
+    reset(host, flash)
+    assert host.ask(m.GetState()).log_lost == 1
+
+
+def test_a_log_older_than_the_chips_last_pulse_is_no_log(host, flash):
+    host.arm()
+    host.ask(PULSE)
+    older = Flash(bytearray(flash._memory))
+    host.ask(PULSE)
+    reset(host, older)
+    assert host.ask(m.GetState()).log_lost == 1
+    assert log(host) == bulk.OpLog(12, ())
 
 
 def test_a_record_torn_by_the_end_of_the_process_is_as_if_it_was_never_written(host, flash):
