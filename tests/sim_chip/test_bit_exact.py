@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sim_chip import AUTO_GAIN, FaultPlan, VirtualChip, dac_code, preset
 
 GOLDEN = """\
-good 0ab78ed4922d9fdf16b32949f82c1a9ad57d409c1607c49610a3b15e67094d18
-raw 291131ae5d02dc88afd7a3fa21b5eb0d4535eba648979c3303b96041dd0b2577
+good 0c47e4ecf3c58ff27e40a5dc16f5898a796ef0dc9555381a1bbfc353c573bfd6
+raw 03f00d1205189bffefbee2331a1bb9e27eaff25471bf7d0a7eb26188ea01c5db
 """
 ROWS, COLS = np.divmod(np.arange(4096), 64)
 few = settings(max_examples=15, deadline=None)
