@@ -1,4 +1,4 @@
-"""One process per port: a lock that names its holder."""
+"""One process per port: a lock that names its holder, and the socket at which the holder can be asked."""
 
 import contextlib
 import hashlib
@@ -7,13 +7,34 @@ import os
 import shlex
 import sys
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 from platformdirs import user_runtime_path
 
 from chipctl.errors import PortBusy
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that has a port."""
+
+    pid: int
+    command: str
+    socket: Path
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process still runs."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
 
 
 class Ownership:
@@ -34,15 +55,56 @@ class Ownership:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise PortBusy(f"{address} is in use by {_holder(note)}; stop it or wait for it") from None
-        note.write_text(json.dumps({"pid": os.getpid(), "command": shlex.join(sys.argv), "port": address}))
+            raise PortBusy(f"{address} is in use by {_named(note)}; stop it or wait for it") from None
+        _write(note, {"pid": os.getpid(), "command": shlex.join(sys.argv), "port": address})
         return cls(lock, note)
+
+    @property
+    def was_taken_over(self) -> bool:
+        """Whether another process has taken the port over to make the board safe."""
+        return "taken_over_by" in _read(self._note)
+
+    @property
+    def socket(self) -> Path:
+        """Where other processes of this user ask this one."""
+        return self._note.with_suffix(".sock")
 
     def release(self) -> None:
         """Let others use the port."""
         with contextlib.suppress(OSError):
             self._note.unlink(missing_ok=True)
         self._lock.release()
+
+
+def holder(port: Path) -> Holder | None:
+    """Who has `port`, if somebody does."""
+    _, note = _files(port)
+    facts = _read(note)
+    try:
+        found = Holder(int(facts["pid"]), str(facts["command"]), note.with_suffix(".sock"))
+    except (KeyError, ValueError, TypeError):
+        return None
+    return found if found.is_alive else None
+
+
+def take_over(port: Path) -> None:
+    """Write into the lock's note that this process takes the port over, whoever holds it."""
+    _, note = _files(port)
+    _write(note, {**_read(note), "taken_over_by": {"pid": os.getpid(), "command": shlex.join(sys.argv)}})
+
+
+def _read(note: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(note.read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _write(note: Path, facts: dict[str, Any]) -> None:
+    fresh = note.with_name(f"{note.name}.{os.getpid()}")
+    fresh.write_text(json.dumps(facts))
+    fresh.replace(note)
 
 
 def _files(port: Path) -> tuple[FileLock, Path]:
@@ -54,9 +116,9 @@ def _files(port: Path) -> tuple[FileLock, Path]:
     return FileLock(folder / f"{stem}.lock"), folder / f"{stem}.json"
 
 
-def _holder(note: Path) -> str:
+def _named(note: Path) -> str:
+    facts = _read(note)
     try:
-        holder = json.loads(note.read_text())
-        return f"process {holder['pid']} ({holder['command']})"
-    except (OSError, ValueError, KeyError, TypeError):
+        return f"process {facts['pid']} ({facts['command']})"
+    except KeyError:
         return "another chipctl process"

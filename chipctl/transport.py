@@ -6,6 +6,7 @@ import queue
 import select
 import socket
 import threading
+import time
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 import serial
 from serial.tools import list_ports
 
+from chipctl.doorbell import Doorbell
 from chipctl.errors import LinkError, PortBusy
 from chipctl.ownership import Ownership
 from chipctl.recording import Replay, recorded
@@ -24,6 +26,8 @@ DEFAULT_BAUD = 115200
 WRITE_TIMEOUT_S = 2.0
 _CONNECT_TIMEOUT_S = 3.0
 _SLICE_S = 0.05
+_LOOK_S = 0.1
+"""Time between two looks at who owns the port."""
 _MOST_BYTES = 65536
 
 
@@ -101,6 +105,9 @@ class SerialTransport:
         self._arrived: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._gone: Exception | None = None
         self._closing = False
+        self._writing = threading.Lock()
+        self._looked_s = time.monotonic()
+        self._doorbell = None if ownership is None else Doorbell(ownership.socket, name, self._send)
         self._reader = threading.Thread(target=self._collect, name=f"reader of {name}", daemon=True)
         self._reader.start()
 
@@ -109,7 +116,10 @@ class SerialTransport:
             while not self._closing:
                 data = self._port.read(1)
                 if data:
-                    self._arrived.put(data + self._port.read(self._port.in_waiting))
+                    data += self._port.read(self._port.in_waiting)
+                    self._arrived.put(data)
+                    if self._doorbell is not None:
+                        self._doorbell.hear(data)
         except (OSError, TypeError, ValueError) as error:
             self._gone = error
             self._arrived.put(b"")
@@ -117,8 +127,13 @@ class SerialTransport:
     def write(self, data: bytes) -> None:
         """Send all of `data`."""
         self._check()
+        self._check_ownership()
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
         try:
-            self._port.write(data)
+            with self._writing:
+                self._port.write(data)
         except serial.SerialTimeoutException:
             raise LinkError(
                 f"{self.name} takes no bytes: is the board running, and is this its port?"
@@ -140,11 +155,20 @@ class SerialTransport:
         if self._gone is not None or self._closing:
             raise _gone(self.name) from self._gone
 
+    def _check_ownership(self) -> None:
+        now_s = time.monotonic()
+        if self._ownership is not None and now_s > self._looked_s + _LOOK_S:
+            self._looked_s = now_s
+            if self._ownership.was_taken_over:
+                raise LinkError(f"{self.name} was taken over to make the board safe; connect again")
+
     def close(self) -> None:
         """Let go of the port, in bounded time."""
         if self._closing:
             return
         self._closing = True
+        if self._doorbell is not None:
+            self._doorbell.close()
         self._reader.join(10 * _SLICE_S)
         with contextlib.suppress(OSError):
             self._port.close()

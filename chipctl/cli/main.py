@@ -8,7 +8,21 @@ from typing import Annotated, Final, cast
 import structlog
 import typer
 
-from chipctl.cli import book, demo, info, multiply, program, pulse, rails, read, recall, scan, sweep, trace
+from chipctl.cli import (
+    book,
+    demo,
+    info,
+    multiply,
+    program,
+    pulse,
+    rails,
+    read,
+    recall,
+    safe,
+    scan,
+    sweep,
+    trace,
+)
 from chipctl.cli.screen import remark
 from chipctl.errors import ChipctlError
 from chipctl.runs.log import configure
@@ -42,7 +56,7 @@ def _verbosity(
     configure(verbose, echo=remark)
 
 
-for module in (demo, info, read, multiply, pulse, scan, program, recall, sweep, rails, book, trace):
+for module in (demo, info, read, multiply, pulse, scan, program, recall, sweep, rails, book, safe, trace):
     module.declare(app)
 for command in sorted(entry_points(group="chipctl.commands"), key=lambda point: point.name):
     command.load()(app)
