@@ -186,7 +186,7 @@ class Chip:
         Args:
             array: Array index, from 0.
             row_volts: Shape (rows,) or (vectors, rows), volts, between minus and plus the read voltage.
-                The rows' drivers have one bit: a vector is sent as `input_bits` binary products, and once
+                Drivers of one bit: a vector is sent as `input_bits` binary products, and once
                 more for its negative part, so each value is rounded to a multiple of the read voltage
                 over 2**input_bits - 1.
             input_bits: Bits of magnitude per input; 1 suits states of -1, 0 and 1.

@@ -428,10 +428,11 @@ _Static_assert(sizeof(struct chip_read_cells) == 7, "layout of chip_read_cells")
  *
  * Staged, vector by vector: one i8 per row (i16 if `input_bits` is above 7), at most 2**input_bits - 1 in
  * magnitude, negative only if `signed`. The board sends the bits one by one, positive and negative parts
- * apart. Result, vector by vector: a number per chosen column, the sum over bits k and reads of 2**k
- * (positive phase - negative phase) codes, i16 if 1023 reads (2**input_bits - 1) fits one, else i32; then,
- * over the whole batch, one bit per vector and column, least significant first, that is 1 where a conversion
- * was at either end of the ADC.
+ * apart; a board whose row drivers have just `input_bits` sends them at once and counts the codes
+ * 2**input_bits - 1 times, so that the sums are on one scale. Result, vector by vector: a number per chosen
+ * column, the sum over bits k and reads of 2**k (positive phase - negative phase) codes, i16 if 1023 reads
+ * (2**input_bits - 1) fits one, else i32; then, over the whole batch, one bit per vector and column, least
+ * significant first, that is 1 where a conversion was at either end of the ADC.
  */
 struct chip_multiply {
     uint8_t array;

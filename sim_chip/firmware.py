@@ -124,7 +124,7 @@ class Firmware:
             arrays=parameters.arrays,
             rows=parameters.rows,
             cols=parameters.cols,
-            input_bits=1,
+            input_bits=converters.row_bits,
             dac_bits=_DAC_BITS,
             dac_min_uv=_DAC_SPAN_UV[0],
             dac_max_uv=_DAC_SPAN_UV[1],

@@ -104,18 +104,25 @@ def vectors(request: Multiply, staged: bytes, rows: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Phase:
-    """One-bit row states of one bit plane and sign, and what its codes count."""
+    """Row codes of one analog product, and what its ADC codes count."""
 
-    row_bits: NDArray[np.uint8]
+    row_codes: NDArray[np.uint8]
     weight: int
 
 
-def phases(inputs: NDArray[np.int64], request: Multiply) -> Iterator[Phase]:
-    """What the row drivers are given: each bit of the positive parts, then of the negative parts."""
+def phases(inputs: NDArray[np.int64], request: Multiply, row_code_max: int = 1) -> Iterator[Phase]:
+    """What the row drivers are given: each bit of the positive parts, then of the negative parts.
+
+    Where rows have DACs of just the bits asked for, one product a sign does, counted as often as all bits.
+    """
+    levels = 2**request.input_bits - 1
     for sign in (1, -1) if request.signed else (1,):
         part = np.maximum(sign * inputs, 0)
+        if levels == row_code_max:
+            yield Phase(part.astype(np.uint8), sign * levels)
+            continue
         for bit in range(request.input_bits):
-            yield Phase((part >> bit & 1).astype(np.uint8), sign << bit)
+            yield Phase(((part >> bit & 1) * row_code_max).astype(np.uint8), sign << bit)
 
 
 def multiply(chip: VirtualChip, request: Multiply, inputs: NDArray[np.int64]) -> Generator[int, None, bytes]:
@@ -131,8 +138,8 @@ def multiply(chip: VirtualChip, request: Multiply, inputs: NDArray[np.int64]) ->
         part = inputs[first : first + block]
         total = np.zeros((len(part), request.col_count), np.int64)
         ends = np.zeros(total.shape, bool)
-        for phase in phases(part, request):
-            codes = _codes(chip, request, phase.row_bits, wanted)[:, :, places]
+        for phase in phases(part, request, chip.parameters.row_code_max):
+            codes = _codes(chip, request, phase.row_codes, wanted)[:, :, places]
             total += phase.weight * codes.sum(axis=0)
             ends |= ((codes == 0) | (codes == CODE_MASK)).any(axis=0)
         sums.append(total)
@@ -142,8 +149,8 @@ def multiply(chip: VirtualChip, request: Multiply, inputs: NDArray[np.int64]) ->
 
 
 def _codes(
-    chip: VirtualChip, request: Multiply, row_bits: NDArray[np.uint8], wanted: NDArray[np.uint8]
+    chip: VirtualChip, request: Multiply, row_codes: NDArray[np.uint8], wanted: NDArray[np.uint8]
 ) -> NDArray[np.int64]:
     """ADC codes, shape (reads, vectors, cols in FIFO order)."""
-    words = chip.multiply(request.array, np.tile(row_bits, (request.reads, 1)), wanted)
-    return words.reshape(request.reads, len(row_bits), -1).astype(np.int64) & CODE_MASK
+    words = chip.multiply(request.array, np.tile(row_codes, (request.reads, 1)), wanted)
+    return words.reshape(request.reads, len(row_codes), -1).astype(np.int64) & CODE_MASK

@@ -52,6 +52,18 @@ def test_many_bit_inputs_are_rounded_to_their_grid(make_chip):
     assert amps == pytest.approx(np.full(64, 0.2 * 100 / 127 * 50e-6), abs=half_a_code(chip, 1))
 
 
+def test_row_dacs_give_the_same_currents_in_one_product(make_chip):
+    volts = np.random.default_rng(5).integers(-255, 256, 64) * 0.2 / 255
+    with_dacs, with_bits = make_chip("row_dac", seed=1), make_chip("good", seed=1)
+    for chip in (with_dacs, with_bits):
+        chip.measure_zero(0)
+
+    amps = [chip.multiply(0, volts, input_bits=8, reads=16) for chip in (with_dacs, with_bits)]
+
+    assert with_dacs.board.book().products < with_bits.board.book().products
+    np.testing.assert_allclose(*amps, atol=1e-6)
+
+
 def test_a_batch_is_more_vectors_than_a_buffer_holds(make_chip):
     chip = make_chip(conductance=10e-6)
     assert chip.multiply(0, np.full((3000, 64), 0.2)).shape == (3000, 64)
