@@ -26,6 +26,13 @@ class Setup:
     """File the chip lives in, new or from last time; what is done to the chip is in it at once."""
     commission: bool = False
     """Whether stored limits may be changed."""
+    pace: str = "free"
+    """`real` ties the chip's clock to the wall's; `free` moves it as fast as it goes."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where there is no such pace."""
+        if self.pace not in ("free", "real"):
+            raise ValueError(f"no pace {self.pace!r}; there are free and real")
 
     @classmethod
     def from_address(cls, address: str) -> Self:
@@ -47,6 +54,7 @@ class Setup:
             seed=_seed(values.get("seed", str(cls.seed))),
             state=Path(values["state"]) if values.get("state") else None,
             commission=values.get("commission", "0") not in ("0", "false", "no"),
+            pace=values.get("pace", cls.pace),
         )
 
 
@@ -63,14 +71,21 @@ class Board:
         """Raises ValueError where the state file is of another chip, is none, or is in use."""
         with ExitStack() as stack:
             chip = _new_chip(setup) if setup.state is None else _kept_chip(setup, setup.state, stack)
-            self._commissioning = setup.commission
+            self._setup = setup
             self._chip, self._flash = chip, Flash.open(board_file(setup.state)) if setup.state else Flash()
             self.reset(ResetCause.POWER_ON)
             self._held = stack.pop_all()
 
     def reset(self, cause: ResetCause = ResetCause.COMMAND) -> None:
         """Start the processor anew: session, buffers, lease and jobs are lost, chip and flash are not."""
-        self.mcu = VirtualMcu(self._chip, flash=self._flash, cause=cause, commissioning=self._commissioning)
+        self.mcu = VirtualMcu(
+            self._chip,
+            flash=self._flash,
+            cause=cause,
+            commissioning=self._setup.commission,
+        )
+        if self._setup.pace == "real":
+            self.mcu.follow_wall()
 
     def close(self) -> None:
         """Bring the chip to its safe state and let go of its file."""

@@ -34,6 +34,9 @@ def serve(
     seed: Annotated[int, typer.Option(min=0, help="Which specimen of that kind.")] = 0,
     state: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the chip in this file.")] = None,
     commission: Annotated[bool, typer.Option("--commission", help="Let stored limits change.")] = False,
+    pace: Annotated[
+        str, typer.Option(metavar="free|real", help="real: the chip takes its time, as hardware does.")
+    ] = "free",
 ) -> None:
     """Serve a virtual chip until SIGTERM or Ctrl-C, which leave its outputs at 0 V.
 
@@ -41,7 +44,7 @@ def serve(
     """
     if (pty is None) == (tcp is None):
         raise ValueError("say where to serve: either --pty PATH or --tcp HOST:PORT")
-    board = Board(Setup(preset, seed, state, commission))
+    board = Board(Setup(preset, seed, state, commission, pace))
 
     def ready(place: str) -> None:
         typer.echo(f"serving {preset} chip, seed {seed}, on {place}", err=True)

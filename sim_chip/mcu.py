@@ -21,6 +21,7 @@ from sim_chip.flash import Flash
 from sim_chip.guard import MAX_TTL_MS, MIN_TTL_MS, BadFrameWatch, Permits, Refused, check_range
 from sim_chip.limits import LimitStore
 from sim_chip.oplog import EffectLog
+from sim_chip.pace import RealPace
 from sim_chip.supply import Bench, Supply
 
 _log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class VirtualMcu:
         bad_frames_per_second: int = BAD_FRAMES_PER_SECOND,
     ) -> None:
         self._clock = clock
+        self._pace: RealPace | None = None
         self._born = clock()
         self._cause = cause
         self.bench = Bench()
@@ -127,6 +129,10 @@ class VirtualMcu:
         """Do a slice of what is under way; seconds until the next call is due, None if only bytes matter."""
         now = self._clock()
         self._watch(now)
+        ahead_s = self._pace.ahead_s() if self._pace else 0.0
+        if ahead_s > 0 and (self._operation is not None or self._firmware.jobs.running):
+            left_s = self._permits.lease.left(now)
+            return ahead_s if left_s is None else min(ahead_s, left_s)
         if self._operation is not None:
             self._continue_operation(self._operation)
         elif self._firmware.jobs.running:
@@ -135,6 +141,10 @@ class VirtualMcu:
         if self._operation is not None or self._firmware.jobs.running:
             return 0.0
         return self._permits.lease.left(now)
+
+    def follow_wall(self) -> None:
+        """Tie the chip's clock to the wall's from now on."""
+        self._pace = RealPace(self.chip, self._clock)
 
     @property
     def chip(self) -> VirtualChip:
