@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any, Self, TypeVar
 
 import structlog
@@ -93,8 +94,10 @@ class Link:
 
     # The session
 
-    def open(self) -> Welcome:
+    def open(self, within_s: float = inf) -> Welcome:
         """Say hello and begin a session, ending any other; takes at most about three seconds.
+
+        A port at which there may be no board is given less time by `within_s`.
 
         Raises:
             LinkError: Nothing answers, or what answers is no board.
@@ -105,7 +108,8 @@ class Link:
         bytes_before = self._bytes_in
         self._welcome = None
         ticket = self._session.hello(hello, number, first=secrets.randbits(16))
-        self._until(lambda: ticket.outcome is not Outcome.OPEN or self._is_no_board)
+        end_s = self._clock() + within_s
+        self._until(lambda: ticket.outcome is not Outcome.OPEN or self._is_no_board or self._clock() > end_s)
         if self._session.foreign_major is not None:
             raise self._misfit(f"{self._session.foreign_major}")
         if ticket.outcome is not Outcome.ANSWERED:

@@ -19,6 +19,7 @@ from chipctl.doorbell import Doorbell
 from chipctl.errors import LinkError, PortBusy
 from chipctl.ownership import Ownership
 from chipctl.recording import Replay, recorded
+from chipctl.visa import VisaTransport, is_visa
 
 DEFAULT_BAUD = 115200
 """USB ports ignore it; a real UART is addressed as `/dev/ttyS0?baud=3000000`."""
@@ -61,8 +62,10 @@ class Transport(Protocol):
 def open_transport(address: str) -> Transport:
     """Open what `address` names.
 
-    A path (`/dev/ttyACM0`, `COM3`) is a serial port, `socket://host:port` is TCP, `sim://?preset=good&seed=7`
-    a virtual chip in this process, `replay://FILE` a record of one; other URLs are pySerial's
+    A path (`/dev/ttyACM0`, `COM3`) is a serial port, `serial://A1B2` the one of the USB device with that
+    serial number, `socket://host:port` is TCP, `sim://?preset=good&seed=7`
+    a virtual chip in this process, `replay://FILE` a record of one, `ASRL…::INSTR` and
+    `TCPIP0::host::port::SOCKET` a VISA resource; other URLs are pySerial's
     (`spy:///dev/ttyACM0`, `rfc2217://…`). Inside `chipctl.recording.recording` every frame is recorded.
 
     Raises:
@@ -75,8 +78,12 @@ def open_transport(address: str) -> Transport:
 
 def _open(address: str) -> Transport:
     scheme, separator, _ = address.partition("://")
+    if is_visa(address):
+        return VisaTransport(address)
     if not separator:
         return _open_serial(address)
+    if scheme == "serial":
+        return _open_serial(_device_of(address.partition("://")[2]))
     if scheme == "replay":
         return Replay(address)
     if scheme == "socket":
@@ -256,6 +263,18 @@ def _open_serial(address: str) -> SerialTransport:
     with contextlib.suppress(AttributeError, NotImplementedError, OSError, ValueError):
         port.set_low_latency_mode(True)
     return SerialTransport(address, port, ownership)
+
+
+def _device_of(serial_number: str) -> str:
+    """The port of the USB device with this serial number, wherever it was plugged in.
+
+    Raises:
+        LinkError: There is none.
+    """
+    for port in list_ports.comports():
+        if port.serial_number == serial_number:
+            return str(port.device)
+    raise LinkError(f"no port has serial number {serial_number}; `chipctl list` shows those there are")
 
 
 def _split_baud(address: str) -> tuple[str, int]:

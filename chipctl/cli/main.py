@@ -11,6 +11,7 @@ import typer
 from chipctl.cli import (
     book,
     demo,
+    doctor,
     info,
     multiply,
     program,
@@ -56,7 +57,22 @@ def _verbosity(
     configure(verbose, echo=remark)
 
 
-for module in (demo, info, read, multiply, pulse, scan, program, recall, sweep, rails, book, safe, trace):
+for module in (
+    demo,
+    info,
+    read,
+    multiply,
+    pulse,
+    scan,
+    program,
+    recall,
+    sweep,
+    rails,
+    book,
+    safe,
+    trace,
+    doctor,
+):
     module.declare(app)
 for command in sorted(entry_points(group="chipctl.commands"), key=lambda point: point.name):
     command.load()(app)
