@@ -8,7 +8,7 @@ from typing import Protocol
 import crc32c
 import numpy as np
 
-from chipctl.errors import DeviceError
+from chipctl.errors import DeviceError, ProtocolError
 from chipctl.link import Link, LinkStatistics
 from firmware_protocol import bulk
 from firmware_protocol import messages as m
@@ -18,6 +18,9 @@ from firmware_protocol.status import Status
 
 LEASE_MS = 2000
 """Lease on high voltage asked for with every pulse; the board zeroes its outputs when the host is silent."""
+
+REOPEN_S = 5.0
+"""Time in which a board that was reset or unplugged is expected back."""
 
 _POLL_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Waits between two looks at a running job; the last one repeats, well inside the lease."""
@@ -118,6 +121,14 @@ class Board(Protocol):
 
     def op_log(self) -> bulk.OpLog:
         """The effects that the board remembers, also from before its last reset."""
+        ...
+
+    def reopen(self) -> None:
+        """Begin a new session with the same chip after a `LinkError`, under the same limits."""
+        ...
+
+    def follow(self, job_id: int) -> Iterator[m.Job]:
+        """The progress of a job until it has ended; nothing if the board knows of no such job."""
         ...
 
     def program_report(self, job_id: int) -> bulk.ProgramCodes:
@@ -256,10 +267,29 @@ class NativeBoard:
         """Run a write-and-verify job, yielding its progress until it has ended."""
         self._link.stage(staged)
         self._link.pipeline([m.Arm(LEASE_MS), replace(request, staged_crc=crc32c.crc32c(staged))])
+        yield from self._progress(request.job_id)
+
+    def reopen(self) -> None:
+        """Begin a new session with the same chip after a `LinkError`, under the same limits."""
+        serial = self.welcome.serial
+        if self._link.reopen(REOPEN_S).serial != serial:
+            raise ProtocolError(f"another chip is at this port now, not {serial}; connect again")
+        if self._limits is not None:
+            self.tighten(self._limits)
+
+    def follow(self, job_id: int) -> Iterator[m.Job]:
+        """The progress of a job until it has ended; nothing if the board knows of no such job."""
+        try:
+            yield from self._progress(job_id)
+        except DeviceError as error:
+            if error.status != Status.NO_RESULT:
+                raise
+
+    def _progress(self, job_id: int) -> Iterator[m.Job]:
         waits = iter(_POLL_SECONDS)
         pause = next(waits)
         while True:
-            job = self._link.request(m.GetJob(request.job_id))
+            job = self._link.request(m.GetJob(job_id))
             yield job
             if job.state != JobState.RUNNING:
                 return

@@ -13,7 +13,7 @@ import structlog
 from crc32c import crc32c
 
 from chipctl.errors import DeviceError, LinkError, LinkTimeout, OutcomeUnknown, ProtocolError
-from chipctl.transport import Transport
+from chipctl.transport import Transport, open_transport
 from firmware_protocol.host_session import HostSession, Outcome, Ticket
 from firmware_protocol.host_session import State as SessionState
 from firmware_protocol.messages import (
@@ -36,6 +36,7 @@ from firmware_protocol.status import Executed, Status
 from firmware_protocol.wire import Message, OpClass, Request, WireError
 
 _IDLE_S = 0.1
+_RETRY_S = 0.2
 _ECHOES = 3
 _OFFSET_BYTES = 4
 ReplyT = TypeVar("ReplyT", bound=Message)
@@ -77,6 +78,7 @@ class Link:
         self._session = HostSession()
         self._welcome: Welcome | None = None
         self._force = force
+        self._is_gone = False
         self._bytes_out = 0
         self._bytes_in = 0
         self._log = _log().bind(port=transport.name)
@@ -124,6 +126,25 @@ class Link:
         self._log = self._log.bind(session=f"{number:04x}")
         self._log.debug("session opened", board=welcome.board, boot=f"{welcome.boot_id:08x}")
         return welcome
+
+    def reopen(self, within_s: float) -> Welcome:
+        """Begin a new session after a `LinkError`, on the same port as soon as a board answers there.
+
+        Raises:
+            LinkError: None does within the time.
+        """
+        end_s = self._clock() + within_s
+        while True:
+            try:
+                if self._is_gone:
+                    self.transport.close()
+                    self.transport = open_transport(self.transport.name)
+                    self._is_gone = False
+                return self.open()
+            except LinkError:
+                if self._clock() > end_s:
+                    raise
+                time.sleep(_RETRY_S)
 
     @property
     def _is_no_board(self) -> bool:
@@ -321,6 +342,7 @@ class Link:
                 self._bytes_in += len(arrived)
                 self._session.receive(arrived, self._clock())
         except LinkError as error:
+            self._is_gone = True
             self._session.close(str(error).removeprefix(f"{self.transport.name}: "))
             self._session.give_up_safe()
             self._log.debug("session lost", reason=str(error))

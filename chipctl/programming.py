@@ -1,8 +1,8 @@
 """Write-and-verify: bring the devices of an array to their targets by a policy given as data."""
 
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from chipctl.chip import Chip, Siemens
-from chipctl.errors import ProgrammingError
+from chipctl.errors import LinkError, ProgrammingError
 from firmware_protocol import bulk
 from firmware_protocol.jobs import JobState, Verdict
 from firmware_protocol.messages import RESET, SET, Job, StartProgram
 from firmware_protocol.status import Fault
+
+MOST_INTERRUPTIONS = 3
+"""Lost sessions after which programming is given up."""
 
 SPAN = 150e-6
 """Highest target conductance in siemens (He et al. 2026: 0 to 150 µS)."""
@@ -100,6 +103,10 @@ class ProgramReport:
     last_gate_volts: NDArray[np.float64]
     verdicts: NDArray[np.int64]
     """`Verdict` per device."""
+    interruptions: tuple[str, ...] = ()
+    """Why the session was lost in between, each time it was."""
+    unplaced_pulses: int = 0
+    """Pulses that the board counted and of which it no longer knows the devices."""
 
     @property
     def devices(self) -> int:
@@ -141,24 +148,108 @@ def program(
     Raises:
         ValueError: A target or voltage is outside what the chip takes; nothing was sent.
         ProgrammingError: The board ended the job early; holds the report of what was done.
+        LinkError: The board went away, and did not come back or did so too often.
+
+    When the board is reset or the line lost, nothing is guessed: in a new session the board is asked what
+    became of the job, the array is read, and only devices out of tolerance are programmed further.
     """
     schedule = schedule or PulseSchedule()
     mask = np.ones((chip.rows, chip.cols), np.bool_) if mask is None else np.asarray(mask, np.bool_)
     target = np.asarray(target, np.float64)
     check_targets(chip, array, target, mask)
-    request = _request(chip, array, schedule)
-    sums = _target_sums(chip, array, np.where(mask, target, 0.0), schedule)
-    staged = bulk.pack_plan(mask, sums)
-    job = None
-    for job in chip.board.program(request, staged):
-        if on_progress:
-            on_progress(_progress(array, schedule, job))
-    assert job is not None
-    report = _report(chip, request, mask, target, job)
-    if job.state != JobState.DONE:
-        cause = f": {Fault(job.fault).name.lower().replace('_', ' ')}" if job.fault else ""
-        raise ProgrammingError(f"array {array}: the board ended programming early{cause}", report)
-    return report
+    work = _Work(chip, array, target, schedule, on_progress or (lambda _: None))
+    report = None
+    while True:
+        try:
+            return _joined(report, work.attempt(mask if report is None else report.mask & ~report.verified))
+        except LinkError as error:
+            if report is not None and len(report.interruptions) >= MOST_INTERRUPTIONS:
+                raise
+            report = _joined(report, work.found_out(mask, error))
+
+
+@dataclass
+class _Work:
+    """Programming of one array, in as many jobs as it takes."""
+
+    chip: Chip
+    array: int
+    target: Siemens
+    schedule: PulseSchedule
+    tell: Callable[[ProgramProgress], None]
+    request: StartProgram | None = None
+    mask: NDArray[np.bool_] | None = None
+
+    def attempt(self, mask: NDArray[np.bool_]) -> ProgramReport:
+        """One job on the board, to its end."""
+        chip, array = self.chip, self.array
+        self.request, self.mask = _request(chip, array, self.schedule), mask
+        sums = _target_sums(chip, array, np.where(mask, self.target, 0.0), self.schedule)
+        return self._ended(chip.board.program(self.request, bulk.pack_plan(mask, sums)))
+
+    def _ended(self, progress: Iterator[Job]) -> ProgramReport:
+        job = None
+        for job in progress:
+            self.tell(_progress(self.array, self.schedule, job))
+        assert job is not None
+        assert self.request is not None
+        assert self.mask is not None
+        report = _report(self.chip, self.request, self.mask, self.target, job)
+        if job.state != JobState.DONE:
+            cause = f": {Fault(job.fault).name.lower().replace('_', ' ')}" if job.fault else ""
+            raise ProgrammingError(f"array {self.array}: the board ended programming early{cause}", report)
+        return report
+
+    def found_out(self, mask: NDArray[np.bool_], error: LinkError) -> ProgramReport:
+        """What became of the job that a lost session cut off, and how the devices stand now."""
+        board, request = self.chip.board, self.request
+        assert request is not None
+        board.reopen()
+        jobs = list(board.follow(request.job_id))
+        if fault := board.state().fault:
+            board.clear_fault(fault)
+        known = _report(self.chip, request, mask, self.target, jobs[-1]) if jobs else None
+        logged = [effect.pulses for effect in board.op_log().effects if effect.job_id == request.job_id]
+        now = self.chip.read(self.array, reads=self.schedule.reads, gain=self.schedule.gain)
+        inside = np.abs(now - self.target) <= self.schedule.tolerance
+        none = np.zeros(mask.shape, np.int64)
+        return ProgramReport(
+            array=self.array,
+            outcome=JobState.ABORTED,
+            rounds=known.rounds if known else 0,
+            reads=(known.reads if known else 0) + now.size * self.schedule.reads,
+            mask=mask,
+            target=self.target,
+            final=np.where(mask, now, np.nan),
+            set_pulses=known.set_pulses if known else none,
+            reset_pulses=known.reset_pulses if known else none,
+            last_volts=known.last_volts if known else none.astype(float),
+            last_gate_volts=known.last_gate_volts if known else none.astype(float),
+            verdicts=np.where(mask, np.where(inside, Verdict.VERIFIED, Verdict.LOW), Verdict.SKIPPED),
+            interruptions=(str(error),),
+            unplaced_pulses=0 if known else sum(logged),
+        )
+
+
+def _joined(before: ProgramReport | None, after: ProgramReport) -> ProgramReport:
+    """Both reports as one: pulses added, the later word on every device that was touched again."""
+    if before is None:
+        return after
+    again = after.mask
+    return replace(
+        after,
+        rounds=before.rounds + after.rounds,
+        reads=before.reads + after.reads,
+        mask=before.mask,
+        final=np.where(again, after.final, before.final),
+        set_pulses=before.set_pulses + after.set_pulses,
+        reset_pulses=before.reset_pulses + after.reset_pulses,
+        last_volts=np.where(again, after.last_volts, before.last_volts),
+        last_gate_volts=np.where(again, after.last_gate_volts, before.last_gate_volts),
+        verdicts=np.where(again, after.verdicts, before.verdicts),
+        interruptions=before.interruptions + after.interruptions,
+        unplaced_pulses=before.unplaced_pulses + after.unplaced_pulses,
+    )
 
 
 def check_targets(chip: Chip, array: int, target: Siemens, mask: NDArray[np.bool_]) -> None:
