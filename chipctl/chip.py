@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from chipctl.board import Board, NativeBoard, Region
-from chipctl.converters import Dac, Readout, dac_of, readout_of
+from chipctl.converters import SPAN, Dac, Readout, dac_of, readout_of
 from chipctl.errors import LinkError, ProtocolError, SaturationError
 from chipctl.link import Link
 from chipctl.profile import ChipProfile
@@ -151,6 +151,8 @@ class Chip:
         """
         region = region or self.whole
         self._check_region(array, region)
+        if gain != AUTO_GAIN:
+            self.readout.lsb_amps(gain)
         if reads < 1:
             raise ValueError(f"at least one read, not {reads}")
         total, done = np.zeros(region.shape), 0
@@ -179,7 +181,7 @@ class Chip:
         *,
         input_bits: int = 1,
         reads: int = 1,
-        gain: int = 1,
+        gain: int | None = None,
     ) -> Amps:
         """Multiply vectors of row voltages by the conductances of one array, in one request.
 
@@ -191,7 +193,7 @@ class Chip:
                 over 2**input_bits - 1.
             input_bits: Bits of magnitude per input; 1 suits states of -1, 0 and 1.
             reads: Products averaged.
-            gain: TIA gain index.
+            gain: TIA gain index; by default the most sensitive at which no column saturates, by trying.
 
         Returns:
             Column currents, shape (cols,) or (vectors, cols), amperes, positive into the TIA.
@@ -210,16 +212,26 @@ class Chip:
             raise ValueError(f"row voltages must lie within ±{self.readout.read_volts:g} V")
         inputs = np.rint(scaled).astype(np.int64)
         signed = bool((inputs < 0).any())
-        request = Multiply(array, gain, reads, input_bits, signed, 0, self.cols, 0, 0)
-        sums, clipped = self.board.multiply(request, inputs)
-        if clipped.any():
+        for index in self._product_gains() if gain is None else [gain]:
+            request = Multiply(array, index, reads, input_bits, signed, 0, self.cols, 0, 0)
+            sums, clipped = self.board.multiply(request, inputs)
+            if not clipped.any():
+                break
+        else:
             columns = np.flatnonzero(clipped.any(axis=0)).tolist()
             raise SaturationError(
-                f"array {array}: columns {columns} at the end of the ADC's range at gain {gain}"
+                f"array {array}: columns {columns} at the end of the ADC's range at gain {index}"
             )
         zero = 0.0 if signed else self.zero_codes(array) * reads * levels
-        amps = (sums - zero) * self.readout.lsb_amps(gain) / (reads * levels)
+        amps = (sums - zero) * self.readout.lsb_amps(index) / (reads * levels)
         return np.asarray(amps.reshape(*np.shape(row_volts)[:-1], self.cols))
+
+    def _product_gains(self) -> list[int]:
+        """Gain indices that take at least one device at full span, most sensitive first."""
+        one_device = SPAN * self.readout.read_volts
+        gains = range(len(self.readout.gain_ohms))
+        fitting = [gain for gain in gains if self.readout.full_scale_amps(gain) >= one_device]
+        return sorted(fitting, key=lambda gain: -self.readout.gain_ohms[gain])
 
     def zero_codes(self, array: int) -> NDArray[np.float64]:
         """ADC code of zero current per column, shape (cols,): measured if it was, else nominal."""
@@ -377,19 +389,19 @@ class Chip:
             ValueError: A limit is above the board's own; the board's holds.
         """
         now = self.board.limits
-        asked = {
-            "set_code": limits.set_volts and self.dac.to_code(limits.set_volts),
-            "reset_code": limits.reset_volts and self.dac.to_code(limits.reset_volts),
-            "gate_code": limits.gate_volts and self.dac.to_code(limits.gate_volts),
-            "width_ns": limits.width and round(limits.width * 1e9),
-            "pulses_per_device": limits.pulses_per_device,
-            "pulses_per_second": limits.pulses_per_second,
-        }
-        wanted: dict[str, Any] = {name: int(value) for name, value in asked.items() if value is not None}
-        for name, value in wanted.items():
-            most = getattr(now, name)
-            if value > most and not (name == "pulses_per_second" and most == 0):
-                raise ValueError(f"limit {name} {value} is above the board's own limit of {most}")
+        codes = {"set_volts": "set_code", "reset_volts": "reset_code", "gate_volts": "gate_code"}
+        wanted: dict[str, Any] = {}
+        for name, value in limits.model_dump(exclude_none=True).items():
+            field = codes.get(name, "width_ns" if name == "width" else name)
+            if name in codes:
+                number = self.dac.to_code(value)
+            else:
+                number = round(value * 1e9) if name == "width" else int(value)
+            most = getattr(now, field)
+            if number > most and not (name == "pulses_per_second" and most == 0):
+                shown = f"{self.dac.to_volts(most):.3f} V" if name in codes else f"{field} {most}"
+                raise ValueError(f"limit {name} = {value:g} is above the board's own, {shown}")
+            wanted[field] = number
         if wanted:
             self.board.tighten(replace(now, **wanted))
 
@@ -503,14 +515,10 @@ def connect(address: str, profile: ChipProfile | None = None) -> Iterator[Chip]:
     with Link(open_transport(address)) as link:
         try:
             yield Chip.over(link, profile)
-        finally:
-            _leave_safe(link)
-
-
-def _leave_safe(link: Link) -> None:
-    try:
+        except BaseException as error:
+            try:
+                link.safe()
+            except LinkError:
+                error.add_note("the board could not be told to zero its outputs; its lease does within 2 s")
+            raise
         link.safe()
-    except LinkError as error:
-        raise LinkError(
-            f"{error}; the board could not be told to zero its outputs: it does so by itself within 2 s"
-        ) from None

@@ -7,6 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from firmware_protocol.messages import AUTO_GAIN, Info
 
+SPAN = 150e-6
+"""Highest target conductance in siemens (He et al. 2026: 0 to 150 µS)."""
+
 Codes = NDArray[np.integer]
 Floats = NDArray[np.float64]
 

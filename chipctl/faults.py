@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from chipctl.chip import Chip, PulseShape, Siemens
 from chipctl.profile import FaultKind, FaultMap
@@ -38,6 +39,12 @@ class ScanSchedule(BaseModel):
     value_reads: int = Field(32, ge=1)
     """Reads averaged for the conductance of a stuck device."""
 
+    @model_validator(mode="after")
+    def _goes_in_pairs(self) -> Self:
+        if len(self.set_volts) != len(self.reset_volts) or not self.set_volts:
+            raise ValueError("set_volts and reset_volts must be equally many, and at least one each")
+        return self
+
 
 @dataclass(frozen=True)
 class ScanProgress:
@@ -61,6 +68,18 @@ class ScanReport:
     pulses: int
     reads: int
     """Conversions made."""
+
+
+def check_scan(chip: Chip, schedule: ScanSchedule) -> None:
+    """Refuse a scan whose pulses the board would refuse.
+
+    Raises:
+        ValueError: A voltage or width is above the board's limits; nothing was sent.
+    """
+    s = schedule
+    chip.check_width(round(s.width * 1e9))
+    chip.pulse_codes(SET, s.set_volts, [s.set_gate_volts])
+    chip.pulse_codes(RESET, s.reset_volts, [s.reset_gate_volts])
 
 
 def scan(
@@ -92,6 +111,7 @@ class _Scan:
         schedule: ScanSchedule,
         on_progress: Callable[[ScanProgress], None] | None,
     ) -> None:
+        check_scan(chip, schedule)
         self._chip, self._array, self._schedule = chip, array, schedule
         self._on_progress = on_progress
         self._pulses = self._reads = self._step = 0

@@ -1,5 +1,6 @@
 """Writing a file so that it is either the old one or the new one, never half of either."""
 
+import errno
 import os
 import uuid
 from pathlib import Path
@@ -11,6 +12,8 @@ def replace_file(path: Path, data: bytes) -> None:
     Raises:
         OSError: The folder is missing, not writable, or full.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "its folder does not exist", str(path))
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with fresh.open("xb") as file:
@@ -18,6 +21,9 @@ def replace_file(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise type(error)(error.errno, error.strerror or str(error), str(path)) from None
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise

@@ -124,6 +124,7 @@ class Link:
             raise self._misfit(f"{welcome.protocol_major}.{welcome.protocol_minor} ({welcome.firmware})")
         self._welcome = welcome
         self._log = self._log.bind(session=f"{number:04x}")
+        structlog.contextvars.bind_contextvars(session=f"{number:04x}")
         self._log.debug("session opened", board=welcome.board, boot=f"{welcome.boot_id:08x}")
         return welcome
 
@@ -173,6 +174,7 @@ class Link:
         if self._welcome is not None:
             self._log.info("link closed", **asdict(self.statistics))
             self._welcome = None
+            structlog.contextvars.unbind_contextvars("session")
         self._session.close("the link was closed")
         self.transport.close()
 

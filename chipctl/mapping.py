@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from chipctl.board import Region
 from chipctl.chip import Siemens
+from chipctl.converters import SPAN
 from chipctl.profile import FaultMap
-from chipctl.programming import SPAN
 
 Weights = NDArray[np.floating]
 

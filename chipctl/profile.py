@@ -1,6 +1,5 @@
 """What is known of one physical chip beyond what its board reports: zeros measured, faults found."""
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -9,7 +8,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from chipctl.files import replace_file
 
@@ -84,6 +83,15 @@ class ChipProfile(BaseModel):
     cols: int
     arrays: dict[int, ArrayProfile]
 
+    @model_validator(mode="after")
+    def _fits_its_geometry(self) -> Self:
+        for index, array in self.arrays.items():
+            if array.zero_codes is not None and len(array.zero_codes) != self.cols:
+                raise ValueError(f"array {index}: {len(array.zero_codes)} zeros for {self.cols} columns")
+            if any(device.row >= self.rows or device.col >= self.cols for device in array.stuck):
+                raise ValueError(f"array {index}: a stuck device outside {self.rows}x{self.cols}")
+        return self
+
     @classmethod
     def nominal(cls, serial: str, arrays: int, rows: int, cols: int) -> Self:
         """A profile that knows nothing beyond the board's own word."""
@@ -99,9 +107,11 @@ class ChipProfile(BaseModel):
         """
         try:
             return cls.model_validate_json(path.read_text())
-        except (ValidationError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            reason = str(error).splitlines()[0]
+        except ValidationError as error:
+            reason = error.errors(include_url=False)[0]["msg"]
             raise ValueError(f"{path} is no chip profile ({reason}); make one with `chipctl scan`") from None
+        except UnicodeDecodeError:
+            raise ValueError(f"{path} is no chip profile; make one with `chipctl scan`") from None
 
     def save(self, path: Path) -> None:
         """Write the profile; the old file stays whole until the new one is."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from chipctl.chip import Chip, Siemens
+from chipctl.converters import SPAN
 from chipctl.errors import LinkError, ProgrammingError
 from firmware_protocol import bulk
 from firmware_protocol.jobs import JobState, Verdict
@@ -18,9 +19,6 @@ from firmware_protocol.status import Fault
 
 MOST_INTERRUPTIONS = 3
 """Lost sessions after which programming is given up."""
-
-SPAN = 150e-6
-"""Highest target conductance in siemens (He et al. 2026: 0 to 150 µS)."""
 
 
 class Ramp(BaseModel):
@@ -69,6 +67,12 @@ class PulseSchedule(BaseModel):
     reset_volts: Ramp = Ramp(first=0.6, last=3.0, step=0.05)
     reset_gate_volts: Ramp = Ramp(first=5.0, last=5.0, step=0.5)
     reset_width: float = 1e-6
+
+    @model_validator(mode="after")
+    def _stops_inside(self) -> Self:
+        if self.inner_tolerance > self.tolerance:
+            raise ValueError("inner_tolerance must not be above tolerance")
+        return self
 
 
 @dataclass(frozen=True)
@@ -270,6 +274,15 @@ def check_targets(chip: Chip, array: int, target: Siemens, mask: NDArray[np.bool
             f"target {target[tuple(bad)] * 1e6:.4g} µS at row {bad[0]}, column {bad[1]} is outside "
             f"0 to {SPAN * 1e6:.0f} µS (targets are in siemens)"
         )
+
+
+def check_schedule(chip: Chip, schedule: PulseSchedule) -> None:
+    """Refuse a policy whose pulses the board would refuse.
+
+    Raises:
+        ValueError: A voltage or width is above the board's limits; nothing was sent.
+    """
+    _request(chip, 0, schedule)
 
 
 def _request(chip: Chip, array: int, schedule: PulseSchedule) -> StartProgram:

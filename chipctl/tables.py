@@ -18,14 +18,15 @@ def load_map(path: Path) -> NDArray[np.float64]:
         if path.suffix == ".npy":
             values = np.load(path, allow_pickle=False)
         else:
-            values = np.loadtxt(path, delimiter=",", ndmin=2)
-        numbers = np.asarray(values, np.float64)
-    except (ValueError, EOFError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} is neither a .npy array nor comma-separated numbers ({reason})") from None
-    if numbers.ndim != 2:
-        raise ValueError(f"{path} holds an array of shape {numbers.shape}; a map has rows and columns")
-    return numbers
+            lines = path.read_text(encoding="utf-8").split()
+            values = np.array([line.split(",") for line in lines], np.float64)
+    except (ValueError, EOFError, TypeError):
+        raise ValueError(f"{path} is neither a .npy array nor lines of comma-separated numbers") from None
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+        raise ValueError(f"{path} does not hold real numbers")
+    if values.ndim != 2 or values.size == 0:
+        raise ValueError(f"{path} holds an array of shape {values.shape}; a map has rows and columns")
+    return values.astype(np.float64)
 
 
 def to_npy(values: NDArray[np.generic]) -> bytes:

@@ -251,6 +251,7 @@ def _pyserial_schemes() -> set[str]:
 def _open_serial(address: str) -> SerialTransport:
     url, baud = _split_baud(address)
     path = Path(url.partition("://")[2] if url.startswith("spy://") else url)
+    path = path.absolute() if path.exists() else path
     ownership = Ownership.take(address, path) if path.is_absolute() else None
     try:
         port = serial.serial_for_url(

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chipctl.chip import Chip
+from chipctl.converters import SPAN
 from chipctl.errors import SaturationError
 from chipctl.mapping import Placement, Tile
 from chipctl.memory.learning import Hidden, Layer, Recall, settle
 from chipctl.memory.learning.layers import activate
-from chipctl.programming import SPAN
 
 States = NDArray[np.floating] | NDArray[np.int8]
 Fields = NDArray[np.float64]

@@ -87,7 +87,8 @@ def _load_part(directory: Path, part: str) -> Digits:
 
 
 def _find(directory: Path, name: str) -> Path | None:
-    candidates = [directory / name, directory / f"{name}.gz"]
+    dotted = name.replace("-idx", ".idx")
+    candidates = [directory / f"{stem}{suffix}" for stem in (name, dotted) for suffix in ("", ".gz")]
     return next((path for path in candidates if path.is_file()), None)
 
 

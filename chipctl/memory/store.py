@@ -58,8 +58,8 @@ class StoredMemory:
         try:
             with np.load(path, allow_pickle=False) as data:
                 return cls._from(dict(data))
-        except (KeyError, ValueError, EOFError, BadZipFile) as error:
-            raise ValueError(f"{path} is no stored memory ({error}); `chipctl demo` writes one") from None
+        except (KeyError, ValueError, TypeError, AttributeError, EOFError, BadZipFile):
+            raise ValueError(f"{path} is no stored memory; `chipctl demo` writes one into its run") from None
 
     @classmethod
     def _from(cls, data: dict[str, NDArray[np.generic]]) -> Self:
