@@ -18,7 +18,7 @@ class Progress:
 
     @contextmanager
     def stage(self, label: str, total: float) -> Iterator[Stage]:
-        """A stretch of work named `label`, `total` steps long."""
+        """A stretch of work named `label`, `total` steps long; 0 where nobody can say."""
         del label, total
 
         def ignore(done: float, note: str = "") -> None:

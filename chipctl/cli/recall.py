@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 
 from chipctl.cli.options import AsJson, ChipAddress, Profile, open_chip
 from chipctl.cli.screen import print_json, remark, results
-from chipctl.errors import ProtocolError
+from chipctl.errors import ChipctlError, ProtocolError
 from chipctl.memory.associative import AssociativeMemory, cosine
 from chipctl.memory.learning.recall import flip
 from chipctl.memory.store import StoredMemory
 from chipctl.settings import Settings
 
 EXIT_NOT_RECALLED = 1
-"""Exit status when a cue did not settle."""
+"""Exit status when a cue did not settle, or a damaged pattern ended at another one."""
+
+LEAST_LIKENESS = 0.8
+"""Correlation of read-back and stored weights below which the chip holds something else."""
 
 
 def declare(app: typer.Typer) -> None:
@@ -38,7 +41,7 @@ def recall_command(
     flips: Annotated[
         float, typer.Option("--flip", metavar="P", min=0, max=1, help="Probability of a flipped pixel.")
     ] = 0.1,
-    seed: Annotated[int, typer.Option(metavar="N", help="Draws the flips.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws the flips.")] = 0,
     max_iterations: Annotated[
         int, typer.Option(metavar="N", min=1, help="Give up after N synchronous updates.")
     ] = 20,
@@ -56,6 +59,12 @@ def recall_command(
                 f"{memory} was programmed on chip {stored.serial}, this one is {opened.profile.serial}"
             )
         on_chip = AssociativeMemory(opened, stored.placement, stored.layers, stored.hidden)
+        likeness = on_chip.likeness()
+        if likeness < LEAST_LIKENESS:
+            raise ChipctlError(
+                f"{memory} is not on the chip any more: the weights read back correlate {likeness:.2f} with "
+                "it; a demo leaves only its last memory"
+            )
         found = on_chip.recall(cues, max_iterations)
     nearest = cosine(found.final[:, None], stored.patterns[None])
     facts = [_facts(index, found, nearest) for index in range(len(cues))]
@@ -64,8 +73,12 @@ def recall_command(
     else:
         for fact, start, final in zip(facts, cues, found.final, strict=True):
             _print(fact, start, final, stored.patterns[fact["pattern"]])
-    if not found.settled.all():
-        remark(f"{int((~found.settled).sum())} cues were still changing after {max_iterations} updates")
+    wrong = 0 if cue else sum(fact["pattern"] != fact["cue"] for fact in facts)
+    changing = int((~found.settled).sum())
+    if wrong or changing:
+        remark(
+            f"{wrong} of {len(cues)} cues ended nearest to another pattern, {changing} were still changing"
+        )
         raise typer.Exit(EXIT_NOT_RECALLED)
 
 

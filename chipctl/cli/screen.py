@@ -61,10 +61,10 @@ class Bars(ProgressShown):
     @contextmanager
     def stage(self, label: str, total: float) -> Iterator[Stage]:
         """A new bar named `label`."""
-        task = self._bars.add_task(label, total=max(total, 1), note="")
+        task = self._bars.add_task(label, total=total or None, note="")
 
         def tell(done: float, note: str = "") -> None:
             self._bars.update(task, completed=done, note=note)
 
         yield tell
-        self._bars.update(task, completed=max(total, 1))
+        self._bars.update(task, total=total or 1, completed=total or 1)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from chipctl.chip import Chip
 from chipctl.converters import SPAN
 from chipctl.errors import SaturationError
-from chipctl.mapping import Placement, Tile
+from chipctl.mapping import Placement, Tile, weights_from
 from chipctl.memory.learning import Hidden, Layer, Recall, settle
 from chipctl.memory.learning.layers import activate
 
@@ -18,6 +18,9 @@ Fields = NDArray[np.float64]
 
 TANH_BITS = 7
 """Bits of magnitude with which tanh units drive rows; one bit suits ±1."""
+
+_LIKENESS_GAIN = 2
+"""TIA gain index that resolves one device over the whole span."""
 
 _TYPICAL_LOAD = 0.15
 """Share of rows × span × read voltage that a column of trained weights draws in one phase: the first guess
@@ -66,6 +69,16 @@ class AssociativeMemory:
         pairs = zip(found.states, seen, strict=True)
         energies = np.stack([energy(self.layers, states, fields) for states, fields in pairs])
         return ChipRecall(found.states, found.iterations, found.settled, energies)
+
+    def likeness(self) -> float:
+        """Correlation of the weights that the chip holds now, read once, with those it should hold.
+
+        Near 1 after programming; near 0 when the arrays hold something else.
+        """
+        held = {array: self.chip.read(array, gain=_LIKENESS_GAIN) for array in self.placement.arrays}
+        found = np.concatenate([w.ravel() for w in weights_from(self.placement, held)])
+        wanted = np.concatenate([layer.weights.ravel() for layer in self.layers])
+        return float(np.corrcoef(found, wanted)[0, 1])
 
     def fields(self, states: States) -> Fields:
         """Local fields of the last layer, units of span × read voltage, shape (cues, neurons)."""

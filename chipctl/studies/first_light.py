@@ -6,21 +6,21 @@ of 64 neurons and 64-16-64.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from chipctl.chip import Chip, PulseShape, Siemens
-from chipctl.faults import ScanReport, ScanSchedule, scan
+from chipctl.faults import ScanReport, ScanSchedule, check_scan, scan
 from chipctl.mapping import ArrayTarget, PairRange, Placement, array_targets, pair_ranges, place
 from chipctl.memory.associative import AssociativeMemory, ChipRecall, cosine
 from chipctl.memory.digits import Digits, draw_one_per_class, to_patterns
 from chipctl.memory.learning import Box, Hidden, Paper, Robust, Rule, TrainedMemory, train
 from chipctl.memory.learning.recall import flip
 from chipctl.profile import FaultMap
-from chipctl.programming import ProgramReport, PulseSchedule, program
+from chipctl.programming import ProgramReport, PulseSchedule, check_schedule, program
 from chipctl.progress import Progress
 from chipctl.runs.log import bind_operation
 from firmware_protocol.messages import RESET, SET
@@ -29,6 +29,18 @@ _log = structlog.get_logger()
 
 SIZES = ((64, 64), (64, 16, 64))
 """The two memories of the paper."""
+
+LEAST_MEAN_COSINE, LEAST_WORST_DIGIT = 0.995, 0.98
+"""What recall is held to: over all digits and draws, and for each digit over its draws."""
+
+LEAST_VERIFIED = 0.9
+"""Share of an array's healthy devices that must verify within tolerance."""
+
+MOST_MEAN_ERROR, MOST_ERROR_SIGMA = 0.5e-6, 4.4e-6
+"""What the readback's errors are held to, siemens (He et al. 2026: 0.108 and 3.894 µS)."""
+
+MOST_UNPROGRAMMED_COSINE = 0.8
+"""A memory that recalls better than this without being programmed proves nothing."""
 
 OPEN_LOOP_GATE = ((10e-6, 0.90), (40e-6, 1.00), (100e-6, 1.15), (150e-6, 1.20))
 """(siemens, gate volts) at which one SET pulse brings a median device there; bench calibration of the same
@@ -86,6 +98,13 @@ class ArrayResult:
     readback: Siemens
 
     @property
+    def holds(self) -> bool:
+        """Whether programming reached what it is held to."""
+        verified = self.report.verified[self.planned.mask].mean() >= LEAST_VERIFIED
+        errors = self.errors
+        return bool(verified and abs(errors.mean()) <= MOST_MEAN_ERROR and errors.std() <= MOST_ERROR_SIGMA)
+
+    @property
     def errors(self) -> NDArray[np.float64]:
         """Readback less target of the devices programmed, siemens, flat."""
         return np.asarray((self.readback - self.planned.target)[self.planned.mask])
@@ -109,6 +128,17 @@ class MemoryResult:
     open_loop: RecallScore | None
 
     @property
+    def recalls(self) -> bool:
+        """Whether recall reached what it is held to."""
+        return self.score.mean >= LEAST_MEAN_COSINE and self.score.worst_digit >= LEAST_WORST_DIGIT
+
+    @property
+    def holds(self) -> bool:
+        """Whether programming, recall and the unprogrammed control reached what they are held to."""
+        control = self.unprogrammed is None or self.unprogrammed.mean < MOST_UNPROGRAMMED_COSINE
+        return self.recalls and control and all(outcome.holds for outcome in self.arrays.values())
+
+    @property
     def name(self) -> str:
         """Layer sizes, as 64-16-64."""
         return "-".join(map(str, self.placement.sizes))
@@ -122,18 +152,47 @@ class FirstLightResult:
     scans: dict[int, ScanReport]
     memories: tuple[MemoryResult, ...]
 
+    @property
+    def holds(self) -> bool:
+        """Whether everything reached what it is held to."""
+        return all(memory.holds for memory in self.memories)
 
-def run_first_light(chip: Chip, options: FirstLight, digits: Digits, progress: Progress) -> FirstLightResult:
+
+class Keeper(Protocol):
+    """Who is told of each part as soon as it is done, so that nothing is lost when a later one fails."""
+
+    def scan(self, report: ScanReport) -> None:
+        """An array was scanned."""
+        ...
+
+    def memory(self, result: MemoryResult) -> None:
+        """A memory was programmed and recalled."""
+        ...
+
+
+def run_first_light(
+    chip: Chip, options: FirstLight, digits: Digits, progress: Progress, keeper: Keeper | None = None
+) -> FirstLightResult:
     """Scan, train, program and recall on the chip. Changes every device of the arrays in use.
 
     Raises:
-        ValueError: A policy is outside the board's limits.
+        ValueError: A policy is outside the board's limits; nothing was pulsed.
     """
+    check_scan(chip, options.scan)
+    check_schedule(chip, options.schedule)
     rng = np.random.default_rng(options.seed)
     patterns = to_patterns(draw_one_per_class(digits, rng))
-    scans = {array: _scan(chip, array, options, progress) for array in range(chip.arrays)}
-    memories = tuple(_memory(chip, sizes, patterns, options, progress, rng) for sizes in SIZES)
-    return FirstLightResult(options, scans, memories)
+    scans = {}
+    for array in range(chip.arrays):
+        scans[array] = _scan(chip, array, options, progress)
+        if keeper:
+            keeper.scan(scans[array])
+    memories = []
+    for sizes in SIZES:
+        memories.append(_memory(chip, sizes, patterns, options, progress, rng))
+        if keeper:
+            keeper.memory(memories[-1])
+    return FirstLightResult(options, scans, tuple(memories))
 
 
 def _scan(chip: Chip, array: int, options: FirstLight, progress: Progress) -> ScanReport:
@@ -192,9 +251,8 @@ def _train(
 ) -> TrainedMemory:
     name = "-".join(map(str, placement.sizes))
     boxes = [_box(ranges) for ranges in pair_ranges(placement, faults)]
-    with bind_operation("train"), progress.stage(f"train {name}", 1) as tell:
+    with bind_operation("train"), progress.stage(f"train {name}", 0):
         trained = train(patterns, placement.sizes, boxes, _rule(options, int(rng.integers(2**31))))
-        tell(1)
     return trained
 
 
@@ -258,9 +316,8 @@ class _Trial:
     def recall(self, label: str) -> ChipRecall:
         """Recall all cues; states of shape (iterations + 1, digits, draws, neurons)."""
         memory = AssociativeMemory(self.chip, self.placement, self.trained.layers, self.options.hidden)
-        with bind_operation("recall"), self.progress.stage(label, 1) as tell:
+        with bind_operation("recall"), self.progress.stage(label, 0):
             found = memory.recall(self.cues.reshape(-1, self.cues.shape[-1]))
-            tell(1)
             _log.info(label, settled=int(found.settled.sum()), iterations=int(found.iterations.max()))
         shape = self.cues.shape[:-1]
         return ChipRecall(

@@ -8,15 +8,15 @@ from chipctl.mapping import ArrayTarget
 from chipctl.runs import figures
 from chipctl.runs.record import RunRecord
 from chipctl.runs.report import Fact, Figure, Report, Section, Table, provenance_section
-from chipctl.studies.first_light import ArrayResult, FirstLightResult, MemoryResult
+from chipctl.studies.first_light import ArrayResult, FirstLight, FirstLightResult, MemoryResult
 
 
 def first_light_report(result: FirstLightResult, summary: dict[str, Any], record: RunRecord) -> Report:
     """The report of a run; `summary` is what the command prints for machines."""
     return Report(
         title="Ten digits on one chip",
-        subtitle="Fault scan, training around the faults, write-and-verify, recall from 10 % flipped pixels.",
-        facts=_facts(summary),
+        subtitle=_subtitle(result.options),
+        facts=_facts(result, summary),
         sections=[
             _overview(result, summary),
             _faults(result),
@@ -26,18 +26,26 @@ def first_light_report(result: FirstLightResult, summary: dict[str, Any], record
     )
 
 
-def _facts(summary: dict[str, Any]) -> list[Fact]:
+def _subtitle(options: FirstLight) -> str:
+    return (
+        f"Fault scan, training around the faults ({options.rule} rule, {options.hidden} hidden units), "
+        f"write-and-verify, recall from {options.flip_probability:.0%} flipped pixels."
+    )
+
+
+def _facts(result: FirstLightResult, summary: dict[str, Any]) -> list[Fact]:
     facts = []
-    for memory in summary["memories"]:
-        name = "-".join(map(str, memory["layers"]))
-        mean, worst = memory["cosine_mean"], memory["cosine_min"]
-        met = mean >= 0.995 and worst >= 0.98
-        facts.append(Fact(f"mean cosine, {name}", f"{mean:.4f}", f"worst digit {worst:.4f}", met))
+    for memory in result.memories:
+        remark = f"worst digit {memory.score.worst_digit:.4f}"
+        facts.append(Fact(f"mean cosine, {memory.name}", f"{memory.score.mean:.4f}", remark, memory.recalls))
     rows = summary["programming"]
     devices = sum(row["devices"] for row in rows)
     verified = sum(row["converged"] for row in rows) / devices
     pulses = sum(row["pulses_mean"] * row["devices"] for row in rows) / devices
-    facts.append(Fact("verified within ±5 µS", f"{verified:.1%}", f"of {devices} devices", verified >= 0.9))
+    tolerance = result.options.schedule.tolerance * 1e6
+    held = all(outcome.holds for memory in result.memories for outcome in memory.arrays.values())
+    name = f"verified within ±{tolerance:g} µS"
+    facts.append(Fact(name, f"{verified:.1%}", f"of {devices} devices", held))
     facts.append(Fact("pulses a device", f"{pulses:.1f}"))
     return facts
 
