@@ -8,7 +8,7 @@ from typing import Protocol
 import crc32c
 import numpy as np
 
-from chipctl.errors import DeviceError, ProtocolError
+from chipctl.errors import DeviceError, MadeSafe, ProtocolError
 from chipctl.link import Link, LinkStatistics
 from firmware_protocol import bulk
 from firmware_protocol import messages as m
@@ -95,8 +95,13 @@ class Board(Protocol):
         """Give one device a staircase: ADC codes and gain indices, shape (steps,) each."""
         ...
 
-    def program(self, request: m.StartProgram, staged: bytes) -> Iterator[m.Job]:
-        """Run a write-and-verify job, yielding its progress until it has ended."""
+    def program(
+        self, request: m.StartProgram, staged: bytes, most_safes: int | None = None
+    ) -> Iterator[m.Job]:
+        """Run a write-and-verify job, yielding its progress until it has ended.
+
+        Raises `MadeSafe` without a pulse if the board was asked to be safe more than `most_safes` times.
+        """
         ...
 
     def rails(self) -> m.Rails:
@@ -263,10 +268,23 @@ class NativeBoard:
         assert isinstance(pulsed, m.Pulsed)
         return pulsed
 
-    def program(self, request: m.StartProgram, staged: bytes) -> Iterator[m.Job]:
-        """Run a write-and-verify job, yielding its progress until it has ended."""
+    def program(
+        self, request: m.StartProgram, staged: bytes, most_safes: int | None = None
+    ) -> Iterator[m.Job]:
+        """Run a write-and-verify job, yielding its progress until it has ended.
+
+        Raises `MadeSafe` without a pulse if the board was asked to be safe more than `most_safes` times: the
+        count comes with the lease, which a later `Safe` would take away.
+        """
         self._link.stage(staged)
-        self._link.pipeline([m.Arm(LEASE_MS), replace(request, staged_crc=crc32c.crc32c(staged))])
+        start = replace(request, staged_crc=crc32c.crc32c(staged))
+        if most_safes is None:
+            self._link.pipeline([m.Arm(LEASE_MS), start])
+        else:
+            if self._link.request(m.Arm(LEASE_MS)).safes > most_safes:
+                self._link.safe()
+                raise MadeSafe("the board was asked to be safe; it is left so")
+            self._link.request(start)
         yield from self._progress(request.job_id)
 
     def reopen(self) -> None:

@@ -79,6 +79,12 @@ class DeviceError(ChipctlError):
         return how_far + (f" ({self.reason})" if self.reason else "")
 
 
+class MadeSafe(ChipctlError):  # noqa: N818
+    """Somebody asked the board for its safe state while it was being used: nothing goes on by itself."""
+
+    exit_status = 46
+
+
 class SaturationError(ChipctlError):
     """A converter was at its end, so the number says nothing: a gain too high for the current."""
 

@@ -1,6 +1,7 @@
 """Write-and-verify: bring the devices of an array to their targets by a policy given as data."""
 
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
@@ -11,14 +12,26 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from chipctl.chip import Chip, Siemens
 from chipctl.converters import SPAN
-from chipctl.errors import LinkError, ProgrammingError
+from chipctl.errors import DeviceError, LinkError, MadeSafe, ProgrammingError
 from firmware_protocol import bulk
 from firmware_protocol.jobs import JobState, Verdict
 from firmware_protocol.messages import RESET, SET, Job, StartProgram
-from firmware_protocol.status import Fault
+from firmware_protocol.status import Fault, Status
 
 MOST_INTERRUPTIONS = 3
-"""Lost sessions after which programming is given up."""
+"""Lost sessions and faults of the board after which programming is given up."""
+
+_CALM_S = 0.1
+"""Rest before the first resumption; twice as long before each further one."""
+
+_RESUMABLE = (
+    Status.NOT_ARMED,
+    Status.FAULT,
+    Status.ABORTED,
+    Status.CONVERTER_TIMEOUT,
+    Status.SUPPLY_OUT_OF_RANGE,
+)
+"""Refusals of a board in its safe state, which may be over when its fault is cleared."""
 
 
 class Ramp(BaseModel):
@@ -108,7 +121,7 @@ class ProgramReport:
     verdicts: NDArray[np.int64]
     """`Verdict` per device."""
     interruptions: tuple[str, ...] = ()
-    """Why the session was lost in between, each time it was."""
+    """Why the session was lost or the board went to its safe state in between, each time."""
     unplaced_pulses: int = 0
     """Pulses that the board counted and of which it no longer knows the devices."""
 
@@ -151,86 +164,148 @@ def program(
 
     Raises:
         ValueError: A target or voltage is outside what the chip takes; nothing was sent.
-        ProgrammingError: The board ended the job early; holds the report of what was done.
+        ProgrammingError: Somebody asked for safety, or the board latched a fault too often; holds the report
+            of what was done.
         LinkError: The board went away, and did not come back or did so too often.
 
-    When the board is reset or the line lost, nothing is guessed: in a new session the board is asked what
-    became of the job, the array is read, and only devices out of tolerance are programmed further.
+    When the line is lost, the board is reset or goes to its safe state by a fault, nothing is guessed: the
+    board is asked what became of the job, the fault is cleared, the array is read, and only devices out of
+    tolerance are programmed further. What an operator made safe is left alone.
     """
     schedule = schedule or PulseSchedule()
     mask = np.ones((chip.rows, chip.cols), np.bool_) if mask is None else np.asarray(mask, np.bool_)
     target = np.asarray(target, np.float64)
     check_targets(chip, array, target, mask)
-    work = _Work(chip, array, target, schedule, on_progress or (lambda _: None))
-    report = None
+    work = _Work(chip, array, target, mask, schedule, on_progress or (lambda _: None))
     while True:
         try:
-            return _joined(report, work.attempt(mask if report is None else report.mask & ~report.verified))
-        except LinkError as error:
-            if report is not None and len(report.interruptions) >= MOST_INTERRUPTIONS:
-                raise
-            report = _joined(report, work.found_out(mask, error))
+            return work.go_on()
+        except (LinkError, DeviceError, _Faulted) as error:
+            work.interrupted(error)
 
 
-@dataclass
+class _Faulted(Exception):  # noqa: N818
+    """The board ended the job by a fault that can be cleared."""
+
+
 class _Work:
     """Programming of one array, in as many jobs as it takes."""
 
-    chip: Chip
-    array: int
-    target: Siemens
-    schedule: PulseSchedule
-    tell: Callable[[ProgramProgress], None]
-    request: StartProgram | None = None
-    mask: NDArray[np.bool_] | None = None
+    def __init__(
+        self,
+        chip: Chip,
+        array: int,
+        target: Siemens,
+        mask: NDArray[np.bool_],
+        schedule: PulseSchedule,
+        tell: Callable[[ProgramProgress], None],
+    ) -> None:
+        self._chip, self._array, self._target, self._mask = chip, array, target, mask
+        self._schedule, self._tell = schedule, tell
+        self._report: ProgramReport | None = None
+        """Of the jobs so far, but the one that is open."""
+        self._open: tuple[StartProgram, NDArray[np.bool_]] | None = None
+        """The job of which it is not known yet what it did, and its devices."""
+        self._interruptions: list[str] = []
+        self._before: tuple[int, int] | None = None
+        """Boot id and requests for safety before the first job."""
 
-    def attempt(self, mask: NDArray[np.bool_]) -> ProgramReport:
-        """One job on the board, to its end."""
-        chip, array = self.chip, self.array
-        self.request, self.mask = _request(chip, array, self.schedule), mask
-        sums = _target_sums(chip, array, np.where(mask, self.target, 0.0), self.schedule)
-        return self._ended(chip.board.program(self.request, bulk.pack_plan(mask, sums)))
-
-    def _ended(self, progress: Iterator[Job]) -> ProgramReport:
-        job = None
-        for job in progress:
-            self.tell(_progress(self.array, self.schedule, job))
-        assert job is not None
-        assert self.request is not None
-        assert self.mask is not None
-        report = _report(self.chip, self.request, self.mask, self.target, job)
+    def go_on(self) -> ProgramReport:
+        """Find out how things stand and run a job for what is left, to its end."""
+        if self._before is None:
+            self._before = self._chip.board.welcome.boot_id, self._chip.board.state().safes
+        if self._open is not None:
+            self._add(self._found_out(*self._open))
+        done = self._report
+        request = _request(self._chip, self._array, self._schedule)
+        mask = self._mask if done is None else self._mask & ~done.verified
+        sums = _target_sums(self._chip, self._array, np.where(mask, self._target, 0.0), self._schedule)
+        self._open = request, mask
+        try:
+            jobs = self._chip.board.program(request, bulk.pack_plan(mask, sums), self._safes_allowed)
+            job = self._followed(jobs)
+        except MadeSafe as error:
+            self._open = None
+            raise ProgrammingError(f"array {self._array}: {error}", self._so_far()) from None
+        if job.fault and job.fault != Fault.INTERNAL:
+            raise _Faulted(f"{Fault(job.fault).name.lower().replace('_', ' ')} in round {job.round}")
+        report = self._add(_report(self._chip, request, mask, self._target, job))
         if job.state != JobState.DONE:
-            cause = f": {Fault(job.fault).name.lower().replace('_', ' ')}" if job.fault else ""
-            raise ProgrammingError(f"array {self.array}: the board ended programming early{cause}", report)
+            cause = ": internal" if job.fault else ", as it was asked to"
+            raise ProgrammingError(f"array {self._array}: the board ended programming early{cause}", report)
         return report
 
-    def found_out(self, mask: NDArray[np.bool_], error: LinkError) -> ProgramReport:
-        """What became of the job that a lost session cut off, and how the devices stand now."""
-        board, request = self.chip.board, self.request
-        assert request is not None
-        board.reopen()
+    @property
+    def _safes_allowed(self) -> int | None:
+        """How often the board may have been made safe by request when a job is resumed."""
+        if not self._interruptions or self._before is None:
+            return None
+        boot_id, safes = self._before
+        return safes if self._chip.board.welcome.boot_id == boot_id else 0
+
+    def interrupted(self, error: Exception) -> None:
+        """Take note, and see that there is a session; raises `error` where that is the end."""
+        refused = isinstance(error, DeviceError) and error.status not in _RESUMABLE
+        if refused or (isinstance(error, LinkError) and len(self._interruptions) >= MOST_INTERRUPTIONS):
+            raise error
+        if len(self._interruptions) >= MOST_INTERRUPTIONS:
+            times = len(self._interruptions) + 1
+            words = f"array {self._array}: given up after {times} interruptions, the last: {error}"
+            raise ProgrammingError(words, self._so_far()) from error
+        self._interruptions.append(str(error))
+        if isinstance(error, LinkError):
+            self._chip.board.reopen()
+        time.sleep(_CALM_S * 2 ** (len(self._interruptions) - 1))
+
+    def _so_far(self) -> ProgramReport | None:
+        """What is known without asking again."""
+        done = self._report
+        return done and replace(done, interruptions=tuple(self._interruptions))
+
+    def _add(self, report: ProgramReport) -> ProgramReport:
+        self._open = None
+        joined = _joined(self._report, report)
+        self._report = replace(joined, interruptions=tuple(self._interruptions))
+        return self._report
+
+    def _followed(self, progress: Iterator[Job]) -> Job:
+        job = None
+        for job in progress:
+            self._tell(_progress(self._array, self._schedule, job))
+        assert job is not None
+        return job
+
+    def _looked_at(self) -> Siemens:
+        """All devices as verification sees them; one beyond the gain's range is merely high."""
+        chip, s = self._chip, self._schedule
+        sums, _ = chip.board.read_cells(self._array, s.gain, s.reads, chip.whole)
+        return np.asarray((sums / s.reads - chip.zero_codes(self._array)) * chip.readout.lsb_siemens(s.gain))
+
+    def _found_out(self, request: StartProgram, mask: NDArray[np.bool_]) -> ProgramReport:
+        """What became of a job that was cut off, and how the devices stand now."""
+        board = self._chip.board
         jobs = list(board.follow(request.job_id))
         if fault := board.state().fault:
             board.clear_fault(fault)
-        known = _report(self.chip, request, mask, self.target, jobs[-1]) if jobs else None
+        known = _report(self._chip, request, mask, self._target, jobs[-1]) if jobs else None
         logged = [effect.pulses for effect in board.op_log().effects if effect.job_id == request.job_id]
-        now = self.chip.read(self.array, reads=self.schedule.reads, gain=self.schedule.gain)
-        inside = np.abs(now - self.target) <= self.schedule.tolerance
+        now = self._looked_at()
+        inside = np.abs(now - self._target) <= self._schedule.tolerance
+        below = np.where(now < self._target, Verdict.LOW, Verdict.HIGH)
         none = np.zeros(mask.shape, np.int64)
         return ProgramReport(
-            array=self.array,
+            array=self._array,
             outcome=JobState.ABORTED,
             rounds=known.rounds if known else 0,
-            reads=(known.reads if known else 0) + now.size * self.schedule.reads,
+            reads=(known.reads if known else 0) + now.size * self._schedule.reads,
             mask=mask,
-            target=self.target,
+            target=self._target,
             final=np.where(mask, now, np.nan),
             set_pulses=known.set_pulses if known else none,
             reset_pulses=known.reset_pulses if known else none,
             last_volts=known.last_volts if known else none.astype(float),
             last_gate_volts=known.last_gate_volts if known else none.astype(float),
-            verdicts=np.where(mask, np.where(inside, Verdict.VERIFIED, Verdict.LOW), Verdict.SKIPPED),
-            interruptions=(str(error),),
+            verdicts=np.where(mask, np.where(inside, Verdict.VERIFIED, below), Verdict.SKIPPED),
             unplaced_pulses=0 if known else sum(logged),
         )
 
@@ -251,7 +326,6 @@ def _joined(before: ProgramReport | None, after: ProgramReport) -> ProgramReport
         last_volts=np.where(again, after.last_volts, before.last_volts),
         last_gate_volts=np.where(again, after.last_gate_volts, before.last_gate_volts),
         verdicts=np.where(again, after.verdicts, before.verdicts),
-        interruptions=before.interruptions + after.interruptions,
         unplaced_pulses=before.unplaced_pulses + after.unplaced_pulses,
     )
 

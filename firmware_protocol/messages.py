@@ -267,6 +267,8 @@ class State(Message):
     happened before is not in it, and all that may have been touched must be read again."""
     limits_lost: U8
     """1 if the board found its stored limits damaged: nothing may be pulsed until new ones are stored."""
+    safes: U32
+    """Requests for safety since the board started: what one of them ended is not to be resumed."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@
 /* Direction of a pulse that raises conductance. */
 #define CHIP_SET 1u
 
-#define CHIP_SCHEMA_HASH 0x00ee241au
+#define CHIP_SCHEMA_HASH 0xff664877u
 
 /* Bytes a frame adds to a payload of less than 230 bytes: header, CRC, one of COBS, the delimiter. */
 #define CHIP_OVERHEAD 20u
@@ -779,8 +779,10 @@ struct chip_state {
     uint8_t log_lost;
     /* 1 if the board found its stored limits damaged: nothing may be pulsed until new ones are stored. */
     uint8_t limits_lost;
+    /* Requests for safety since the board started: what one of them ended is not to be resumed. */
+    uint32_t safes;
 };
-_Static_assert(sizeof(struct chip_state) == 31, "layout of chip_state");
+_Static_assert(sizeof(struct chip_state) == 35, "layout of chip_state");
 
 /* Staged, 0x90.
  *

@@ -102,6 +102,7 @@ class VirtualMcu:
         )
         self._firmware = Firmware(chip, self._permits, LimitStore(flash), self._supply, self._log)
         self._operation: _Operation | None = None
+        self._safes = 0
         self._handlers: Handlers = {
             **self._firmware.handlers,
             m.Hello: self._hello,
@@ -311,6 +312,7 @@ class VirtualMcu:
         return self._state()
 
     def _safe(self, _: m.Safe) -> Reply:
+        self._safes += 1
         self._make_safe(Fault.NONE)
         return self._state()
 
@@ -327,4 +329,5 @@ class VirtualMcu:
             bad_frames=self._session.bad_frames,
             log_lost=int(self._log.lost),
             limits_lost=int(self._firmware.limits.lost),
+            safes=self._safes,
         )

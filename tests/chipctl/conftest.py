@@ -31,7 +31,7 @@ def make_chip():
             link = stack.enter_context(Link(Endpoint(f"sim://{kind}-{seed}", board)))
             chip = Chip.over(link)
             chip.truth = truth
-            chip.bench = mcu.bench
+            chip.mcu, chip.bench = mcu, mcu.bench
             return chip
 
         yield make

@@ -1,0 +1,84 @@
+"""Programming goes on after a fault that is over, and never after somebody asked for safety."""
+
+import numpy as np
+import pytest
+
+from chipctl.errors import LinkTimeout, ProgrammingError
+from chipctl.programming import program
+from firmware_protocol.status import Fault
+
+TARGET = np.random.default_rng(2).uniform(10e-6, 140e-6, (64, 64))
+
+
+def once(happen):
+    """Calls `happen` when the first pulses were given."""
+    happened = []
+
+    def tell(progress):
+        if progress.pulses and not happened:
+            happened.append(progress)
+            happen()
+
+    return tell
+
+
+@pytest.fixture
+def chip(make_chip):
+    return make_chip("good", seed=3)
+
+
+@pytest.mark.parametrize("fault", [Fault.LEASE_LAPSED, Fault.BAD_FRAME_STORM, Fault.CONVERTER_TIMEOUT])
+def test_a_fault_that_is_over_is_cleared_and_only_what_is_out_of_tolerance_is_programmed(chip, fault):
+    report = program(chip, 0, TARGET, on_progress=once(lambda: chip.mcu._make_safe(fault)))
+
+    assert len(report.interruptions) == 1
+    assert fault.name.lower().replace("_", " ") in report.interruptions[0]
+    assert report.pulses.sum() == chip.board.state().total_pulses
+    assert report.verified.mean() > 0.95
+    assert chip.board.state().fault == Fault.NONE
+
+
+def test_programming_goes_on_after_a_brown_out(chip):
+    def dip():
+        chip.truth.set_supply(4_000_000)
+        chip.mcu.work()
+        chip.truth.set_supply(5_000_000)
+
+    report = program(chip, 0, TARGET, on_progress=once(dip))
+    assert "brown out" in report.interruptions[0]
+    assert report.verified.mean() > 0.95
+
+
+def test_a_fault_that_stays_ends_programming_with_what_was_done(chip):
+    with pytest.raises(ProgrammingError, match="given up after 4 interruptions") as given_up:
+        program(chip, 0, TARGET, on_progress=once(lambda: chip.truth.set_supply(4_000_000)))
+    chip.truth.set_supply(5_000_000)
+    assert given_up.value.report is None or len(given_up.value.report.interruptions) == 3
+
+
+def test_what_an_operator_made_safe_is_not_resumed(chip):
+    """The fault comes first, the operator while the host finds out what happened."""
+
+    def fault_then_safe():
+        chip.mcu._make_safe(Fault.LEASE_LAPSED)
+        chip.board.safe()
+
+    with pytest.raises(ProgrammingError, match="asked to be safe"):
+        program(chip, 0, TARGET, on_progress=once(fault_then_safe))
+    assert not chip.board.state().armed
+
+
+def test_the_session_may_be_lost_again_while_the_host_finds_out(chip, monkeypatch):
+    """The second loss is one of those that are allowed."""
+    read_cells, lost = chip.board.read_cells, []
+
+    def lose_once(*asked):
+        if not lost:
+            lost.append(asked)
+            raise LinkTimeout("the cable was moved")
+        return read_cells(*asked)
+
+    monkeypatch.setattr(chip.board, "read_cells", lose_once)
+    report = program(chip, 0, TARGET, on_progress=once(lambda: chip.mcu._make_safe(Fault.LEASE_LAPSED)))
+    assert len(report.interruptions) == 2
+    assert report.verified.mean() > 0.95
