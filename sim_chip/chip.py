@@ -12,9 +12,17 @@ import os
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sim_chip import die, state
+from sim_chip import die, registers, state, tias
 from sim_chip.book import Book, TimeCause
-from sim_chip.converters import AUTO_GAIN, Rail, dac_code, fifo_address
+from sim_chip.converters import (
+    AUTO_GAIN,
+    FIFO_DEPTH,
+    FIFOS_PER_ARRAY,
+    Rail,
+    dac_code,
+    fifo_address,
+    fifo_owner,
+)
 from sim_chip.crossbar import SIEMENS_PER_UNIT
 from sim_chip.device import Direction
 from sim_chip.faults import FaultPlan
@@ -141,11 +149,88 @@ class VirtualChip:
         """Set an array's TIA gain: index 0-4 for 1k, 5k, 30k, 200k, 1M; 7 is automatic."""
         if gain != AUTO_GAIN and not 0 <= gain < len(self.parameters.converters.gain_ohms):
             raise ValueError(f"a gain index is 0 to 4 or {AUTO_GAIN}, not {gain}")
-        self._die.state.gain[self._die.checked(array)] = gain
+        if self._die.tias[self._die.checked(array)].uniform == gain:
+            return
+        word = tias.GAIN_WORDS[-1 if gain == AUTO_GAIN else gain]
+        words = np.full(self.parameters.cols, word, dtype=np.uint16)
+        self._die.load_tias(array, words, automatic=gain == AUTO_GAIN)
 
-    def gain(self, array: int) -> int:
-        """Return an array's TIA gain index."""
-        return int(self._die.state.gain[self._die.checked(array)])
+    def gain(self, array: int) -> int | None:
+        """Return the TIA gain index of an array; None where its columns differ or some are off."""
+        return self._die.tias[self._die.checked(array)].uniform
+
+    def load_tia(self, array: int, words: ArrayLike, *, automatic: bool = False) -> None:
+        """Set each column's TIA by its control word (cols,): gain and enables, see `tias`.
+
+        A column with either enable off converts nothing: its code is 0, its energy too. automatic:
+        each column steps its gain down from the one loaded. Every column is sampled at its own
+        gain's time; a product takes as long as the slowest.
+        """
+        checked = tias.checked_words(words, self.parameters.cols)
+        self._die.load_tias(self._die.checked(array), checked, automatic=automatic)
+
+    def tia(self, array: int) -> WordArray:
+        """Return the control words (cols,) of an array's TIAs."""
+        words: WordArray = self._die.state.tia_words[self._die.checked(array)].copy()
+        return words
+
+    # Registers and FIFOs -------------------------------------------------------------------------
+
+    def load_rows(self, array: int, bits: ArrayLike) -> None:
+        """Select rows by bits (64,) in the array's row register."""
+        self._load(array, registers.packed(bits, columns=False), columns=False)
+
+    def load_columns(self, array: int, bits: ArrayLike) -> None:
+        """Select columns by bits (64,) in the array's column register."""
+        self._load(array, registers.packed(bits, columns=True), columns=True)
+
+    def latch(self, array: int, data: int, banks: int, *, columns: bool) -> None:
+        """Store 16 bits of data in the banks (a mask of four) of a row or column register, as wired."""
+        if not 0 <= data <= 0xFFFF or not 0 <= banks < 1 << registers.BANKS:
+            raise ValueError(f"a bank holds 16 bits and there are four, not {data:#x} into {banks:#b}")
+        chosen = np.flatnonzero(banks >> np.arange(registers.BANKS) & 1)
+        held = self._die.state.registers[self._die.checked(array), int(columns)].copy()
+        held[chosen] = data
+        self._load(array, held, columns=columns)
+
+    def _load(self, array: int, banks: WordArray, *, columns: bool) -> None:
+        with self._die.state.bookkeeping():
+            self._die.state.registers[self._die.checked(array), int(columns)] = banks
+
+    def selected(self, array: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the bits (64,) of an array's row register, and of its column register."""
+        rows, columns = self._die.state.registers[self._die.checked(array)]
+        return registers.unpacked(rows, columns=False), registers.unpacked(columns, columns=True)
+
+    def convert(self, array: int, *, float_rows: bool = False) -> None:
+        """Drive the selected rows, convert the selected columns, leave the words in the FIFOs.
+
+        Unselected rows sit at the reference: this is one product, as by `multiply`. With
+        `float_rows` they float, which is modelled for one row and one column: one read, as by
+        `read_cells`. Columns that are not selected leave code 0.
+        """
+        rows, columns = self.selected(array)
+        if float_rows:
+            words = self._read_selected(array, np.flatnonzero(rows), np.flatnonzero(columns))
+        else:
+            words = self.multiply(array, rows * self.parameters.row_code_max, columns)[0]
+        with self._die.state.bookkeeping():
+            self._die.state.fifos[array] = words
+
+    def _read_selected(self, array: int, row: NDArray[np.intp], col: NDArray[np.intp]) -> WordArray:
+        if len(row) != 1 or len(col) != 1:
+            raise ValueError(f"{len(row)} rows and {len(col)} columns with floating rows: not modelled")
+        words = np.zeros(FIFOS_PER_ARRAY * FIFO_DEPTH, dtype=np.uint16)
+        words[self.column_order(array)[col]] = self.read_cells(array, row, col)[0]
+        return words.reshape(FIFOS_PER_ARRAY, FIFO_DEPTH)
+
+    def fifo(self, number: int) -> WordArray:
+        """Return the 16 words that the last `convert` left in a FIFO, chip numbering, first one first."""
+        array, place = fifo_owner(number)
+        words: WordArray = self._die.state.fifos[self._die.checked(array), place].copy()
+        return words
+
+    # Sampling ------------------------------------------------------------------------------------
 
     def set_sample_ns(self, gain: int, duration_ns: int) -> None:
         """Set when the sample-and-hold samples at one TIA gain, in steps of 20 ns up to 1 ms.

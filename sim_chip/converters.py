@@ -24,7 +24,7 @@ FIFO_DEPTH = 16
 ARRAYS_PER_DIE = 3
 _FIFOS_PER_DIE = 12
 _STEPS = 8  # ADC transfer tables resolve 1/8 LSB
-_GAIN_SHIFT = 10
+GAIN_SHIFT = 10
 _DAC_TOP = 65_535
 _DAC_SPAN_UV = 20_000_000
 
@@ -179,20 +179,23 @@ class Readout:
         gain: int,
         references: References,
         places: NDArray[np.intp] | None = None,
+        *,
+        automatic: bool = False,
     ) -> NDArray[np.uint16]:
         """Convert currents to 13-bit words, gain index << 10 | code.
 
-        Automatic gain starts at the highest and steps down while the TIA is above VAGC_1.
+        Automatic gain starts at `gain`, or with `AUTO_GAIN` at the highest, and steps down while
+        the TIA is above VAGC_1.
         Without `places` the last axis is all 64 columns in FIFO order.
         """
         base = self._zeros(references)
         if places is not None:
             base = base[places]
-        if gain != AUTO_GAIN:
+        if gain != AUTO_GAIN and not automatic:
             code = self._codes(self._position(signal, gain, base, references), references, places)
-            code |= np.uint16(gain << _GAIN_SHIFT)
+            code |= np.uint16(gain << GAIN_SHIFT)
             return code
-        top = len(self._model.gain_ohms) - 1
+        top = len(self._model.gain_ohms) - 1 if gain == AUTO_GAIN else gain
         limit = self._window_lsb(references.step_down_uv, references.high_uv)
         position = self._position(signal, top, base, references)
         gains = np.full(position.shape, top, dtype=np.uint16)
@@ -202,7 +205,7 @@ class Readout:
                 break
             position = np.where(above, self._position(signal, lower, base, references), position)
             gains[above] = lower
-        return self._codes(position, references, places) | (gains << np.uint16(_GAIN_SHIFT))
+        return self._codes(position, references, places) | (gains << np.uint16(GAIN_SHIFT))
 
     def test_words(
         self, fifo: int, microvolts: int, normal: Floats, references: References

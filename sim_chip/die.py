@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sim_chip import device, faults, random, state
+from sim_chip import device, faults, random, state, tias
 from sim_chip.book import Book, EnergyCause, TimeCause
 from sim_chip.converters import AUTO_GAIN, FIFO_DEPTH, Readout, column_order
 from sim_chip.device import UNITS_PER_US, DeviceTraits, Fates
@@ -44,6 +44,7 @@ def fresh(
     kept = state.blank(parameters, seed)
     kept.supply_uv[0] = NOMINAL_UV
     kept.sample_ns[:] = parameters.timing.settle_ns
+    kept.tia_words[:] = tias.GAIN_WORDS[0]
     for array in range(parameters.arrays):
         planted = faults.plant(parameters, plan, seed, array)
         kept.kinds[array], kept.flags[array] = planted.kinds, planted.flags
@@ -113,7 +114,17 @@ class Die:
         """Work out anew what follows from the state."""
         self.clock_ns = self.book.clock_ns
         self.versions = [version + 1 for version in self.versions]
+        kept = self.state
+        modes = zip(kept.tia_words, kept.automatic, strict=True)
+        self.tias = [tias.decoded(words.copy(), bool(automatic)) for words, automatic in modes]
         self.take_power()
+
+    def load_tias(self, array: int, words: NDArray[np.uint16], *, automatic: bool) -> None:
+        """Set the TIAs of an array by control words (cols,)."""
+        with self.state.bookkeeping():
+            self.state.tia_words[array] = words
+            self.state.automatic[array] = automatic
+        self.tias[array] = tias.decoded(words, automatic)
 
     def take_power(self) -> None:
         """Work out anew what the rails amount to."""
@@ -170,6 +181,15 @@ class Die:
     def settle_ns(self, gain: int) -> int:
         """Time until a sample is taken; automatic gain waits for its slowest."""
         return self._settle_ns[gain]
+
+    def product_settle_ns(self, array: int) -> int:
+        """Time until an array's columns are sampled: that of the slowest TIA that is on."""
+        set_ = self.tias[array]
+        if set_.uniform is not None:
+            return self._settle_ns[set_.uniform]
+        if set_.automatic:
+            return self._settle_ns[AUTO_GAIN]
+        return max((self._settle_ns[int(gain)] for gain in np.unique(set_.gains[set_.live])), default=0)
 
     def read_times(self, gain: int) -> tuple[int, int, int]:
         """Settling, converting and reading out one single-device read."""

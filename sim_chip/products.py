@@ -8,7 +8,7 @@ from math import inf, sqrt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sim_chip import crossbar, device, random
+from sim_chip import crossbar, device, random, tias
 from sim_chip.book import Count, EnergyCause
 from sim_chip.converters import FIFO_DEPTH, FIFOS_PER_ARRAY, Signal
 from sim_chip.crossbar import SIEMENS_PER_UNIT
@@ -48,7 +48,7 @@ class Products:
         die.checked(array)
         drive = self._drive(row_codes)
         places = None if columns is None else np.asarray(columns, dtype=bool)
-        taken = _WORDS if places is None else int(places.sum())
+        taken = self._taken(array, places)
         times = self._times(array, places)
         slot = sum(times)
         words = np.empty((len(drive), _WORDS), dtype=np.uint16)
@@ -91,13 +91,15 @@ class Products:
         drive = whole.astype(np.float64)
         if periphery.live_rows is not None:
             drive *= periphery.live_rows
-        gain = int(kept.gain[array])
         signal = self._signal(array, drive, maps, read_uv)
-        words[:] = periphery.readout.words(signal, gain, die.supply.references)
+        at = periphery.fifo_columns, None
+        words[:] = tias.words(die.tias[array], periphery.readout, signal, die.supply.references, at)
         kept.product_count[array] += len(drive)
         kept.counts[Count.PRODUCTS] += len(drive)
         squares = drive if self._full == 1 else drive * drive / self._full**2
-        power = squares.dot(maps.map.total) * (float(read_uv) * read_uv * 1e-13 * die.settle_ns(gain))
+        power = squares.dot(maps.map.total) * (
+            float(read_uv) * read_uv * 1e-13 * die.product_settle_ns(array)
+        )
         die.burn(EnergyCause.ARRAY, int(np.rint(power).sum()))
         die.burn(EnergyCause.ROWS, 1000 * die.parameters.energy.row_fj * int(np.count_nonzero(drive)))
 
@@ -122,6 +124,13 @@ class Products:
             self._drawn[array] = start, drawn
         return drawn[first - start : first - start + number]
 
+    def _taken(self, array: int, columns: NDArray[np.bool_] | None) -> int:
+        """Number of columns that are converted: asked for, and their TIA on."""
+        tias_ = self._die.tias[array]
+        if tias_.uniform is None:
+            return int((tias_.live if columns is None else tias_.live & columns).sum())
+        return _WORDS if columns is None else int(columns.sum())
+
     def _times(self, array: int, columns: NDArray[np.bool_] | None) -> tuple[int, int, int]:
         """Settling, converting and reading out one product: the four ADCs work in parallel."""
         die = self._die
@@ -131,7 +140,7 @@ class Products:
             in_order = columns[die.peripheries[array].fifo_columns]
             counts = in_order.reshape(FIFOS_PER_ARRAY, FIFO_DEPTH).sum(axis=1)
             used, longest = int((counts > 0).sum()), int(counts.max())
-        settle = die.settle_ns(int(die.state.gain[array]))
+        settle = die.product_settle_ns(array)
         return settle, timing.conversion_ns * longest, timing.word_ns * FIFO_DEPTH * used
 
     # Maps ------------------------------------------------------------------------------------

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sim_chip import device, random
+from sim_chip import device, random, tias
 from sim_chip.book import Count, EnergyCause, TimeCause
 from sim_chip.converters import FIFOS_PER_ARRAY, Signal, fifo_owner
 from sim_chip.crossbar import SIEMENS_PER_UNIT
 from sim_chip.device import UNITS_PER_US
 from sim_chip.die import Devices, Die, Floats, Units
 from sim_chip.random import Purpose
+from sim_chip.tias import Tias
 
 WordArray = NDArray[np.uint16]
 
@@ -27,16 +28,28 @@ class Reads:
     def read_cells(self, array: int, rows: ArrayLike, cols: ArrayLike, reads: int) -> WordArray:
         """Read devices (n,), `reads` times each; words (n, reads)."""
         die = self._die
-        row, col, devices = die.devices(rows, cols)
-        gain = int(die.state.gain[die.checked(array)])
+        row, col, _ = die.devices(rows, cols)
+        set_ = die.tias[die.checked(array)]
+        if set_.uniform is not None:
+            return self._read_alike(array, row, col, reads)
+        modes = 2 * set_.gains[col] + set_.live[col]
+        runs = np.split(np.arange(len(col)), np.flatnonzero(np.diff(modes)) + 1)
+        return np.concatenate([self._read_alike(array, row[run], col[run], reads) for run in runs])
+
+    def _read_alike(self, array: int, row: Devices, col: Devices, reads: int) -> WordArray:
+        """Read devices (n,) whose columns have the same gain."""
+        die = self._die
+        devices = row * die.parameters.cols + col
+        set_ = die.tias[array]
+        gain = set_.gain_of(col)
         starts = self._starts(array, gain, len(devices), reads)
         units = self._units_at(array, devices, starts)
         with die.state.reading(array):
             noisy, normal = self._fluctuated(array, devices, units, starts)
             current = self.series_current(array, row, col, noisy, die.supply.read_uv)
             signal = Signal(current, CURRENT_UNIT, None, normal)
-            words = self.words(array, col, signal, gain)
-            self.charge(gain, current, die.supply.read_uv)
+            words = self.words(array, col, signal, set_)
+            self.charge(gain, current, die.supply.read_uv, taken=set_.is_on(col))
         return words
 
     def _starts(self, array: int, gain: int, number: int, reads: int) -> NDArray[np.int64]:
@@ -104,19 +117,20 @@ class Reads:
         current = units * float(volts_uv) / denominator
         return np.where(alive[:, None], np.rint(current), 0.0)
 
-    def words(self, array: int, col: Devices, signal: Signal, gain: int) -> WordArray:
-        """Convert currents (n, reads) in columns (n,)."""
+    def words(self, array: int, col: Devices, signal: Signal, set_: Tias) -> WordArray:
+        """Convert currents (n, reads) in columns (n,), as their TIAs are set."""
         periphery = self._die.peripheries[array]
         places = periphery.column_places.take(col)[:, None]
-        return periphery.readout.words(signal, gain, self._die.supply.references, places)
+        references = self._die.supply.references
+        return tias.words(set_, periphery.readout, signal, references, (col[:, None], places))
 
-    def charge(self, gain: int, current: Floats, volts_uv: int) -> None:
-        """Enter single-device reads with these currents in the book."""
+    def charge(self, gain: int, current: Floats, volts_uv: int, *, taken: bool = True) -> None:
+        """Enter single-device reads with these currents in the book; `taken` if they are converted."""
         die, times = self._die, self._die.read_times(gain)
         power = np.abs(current) * (abs(volts_uv) * 1e-14 * times[0])
         die.burn(EnergyCause.ARRAY, int(np.rint(power).sum()))
         die.burn(EnergyCause.ROWS, 1000 * die.parameters.energy.row_fj * current.size)
-        die.charge_conversions(times, current.size, 1)
+        die.charge_conversions(times, current.size, int(taken))
 
     def convert_test_input(self, fifo: int, reads: int) -> WordArray:
         """Convert rail 9 with one ADC (chip numbering), `reads` times; words (reads,), gain index 0."""

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim_chip.book import Count, EnergyCause, TimeCause
-from sim_chip.converters import FIFOS_PER_ARRAY
+from sim_chip.converters import FIFO_DEPTH, FIFOS_PER_ARRAY
 from sim_chip.parameters import (
     ChipParameters,
     ConverterParameters,
@@ -43,10 +43,11 @@ from sim_chip.parameters import (
     WearParameters,
     WireParameters,
 )
+from sim_chip.registers import BANKS
 
 Bytes = NDArray[np.uint8]
 
-_MAGIC = b"SIMCHIP2"
+_MAGIC = b"SIMCHIP3"
 _ALIGN = 4096
 _LINE = 64  # fields start on cache lines
 _CLOSED, _OPEN = 0, 1
@@ -82,7 +83,10 @@ def _ledger(parameters: ChipParameters) -> list[Field]:
         ("sample_ns", "<i8", (len(parameters.converters.gain_ohms),)),
         ("supply_uv", "<i8", (1,)),
         ("rails", "<u2", (16,)),
-        ("gain", "u1", (arrays,)),
+        ("tia_words", "<u2", (arrays, parameters.cols)),
+        ("automatic", "u1", (arrays,)),
+        ("registers", "<u2", (arrays, 2, BANKS)),
+        ("fifos", "<u2", (arrays, FIFOS_PER_ARRAY, FIFO_DEPTH)),
     ]
 
 
@@ -172,7 +176,8 @@ class ChipState:
     """Flat arrays of a chip's state, views into one buffer.
 
     Per device, shape (arrays, devices): units (10 pS, as the last pulse left it), relaxing (moved
-    since the array's last pause), pulse_count, event_count, read_count, kinds, flags. solved_* hold
+    since the array's last pause), pulse_count, event_count, read_count, kinds, flags. registers
+    (arrays, rows or columns, banks) and fifos (arrays, 4, 16) as the chip has them. solved_* hold
     the last wire solution and what it was made for, so that a restored chip never solves again.
     """
 
@@ -190,7 +195,10 @@ class ChipState:
     array_ns: NDArray[np.int64]
     product_count: NDArray[np.int64]
     test_count: NDArray[np.int64]
-    gain: NDArray[np.uint8]
+    tia_words: NDArray[np.uint16]
+    automatic: NDArray[np.uint8]
+    registers: NDArray[np.uint16]
+    fifos: NDArray[np.uint16]
     rails: NDArray[np.uint16]
     supply_uv: NDArray[np.int64]
     sample_ns: NDArray[np.int64]

@@ -16,6 +16,7 @@ from sim_chip.device import Direction, Pulse
 from sim_chip.die import Devices, Die, Floats
 from sim_chip.reads import CURRENT_UNIT, Reads, WordArray
 from sim_chip.switching import Switching
+from sim_chip.tias import AUTOMATIC
 
 _CURRENT_UNITS_PER_UA = 1e11
 
@@ -67,6 +68,6 @@ class Sweeps:
         traits = die.peripheries[array].traits.of(devices)
         limit = device.saturation_current(traits, pulse.volts, pulse.gate_volts) * _CURRENT_UNITS_PER_UA
         current = np.minimum(current, np.rint(limit)[:, None])
-        words = reads.words(array, col, Signal(current, CURRENT_UNIT, None, normal), AUTO_GAIN)
+        words = reads.words(array, col, Signal(current, CURRENT_UNIT, None, normal), AUTOMATIC)
         reads.charge(AUTO_GAIN, current, volts_uv)
         return words
