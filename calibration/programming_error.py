@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from calibration.bench import Bench
 from calibration.comparison import Comparison
 from chipctl.chip import Siemens
-from chipctl.programming import SPAN, PulseSchedule, Ramp
+from chipctl.converters import SPAN
+from chipctl.programming import PulseSchedule, Ramp
 from chipctl.runs import figures
 from firmware_protocol.messages import RESET
 

@@ -1,6 +1,7 @@
 """`chipctl`: the commands and what a failure looks like."""
 
 import os
+import signal
 import sys
 from importlib.metadata import entry_points
 from typing import Annotated, Final, cast
@@ -82,6 +83,8 @@ def run() -> None:
     """Run the command line; every failure is one clear line and an exit status."""
     commands = typer.main.get_command(app)
     trace.offer_recording(commands)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         status = commands(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
@@ -94,13 +97,28 @@ def run() -> None:
     except (ValueError, OSError) as error:
         status = _failed(error, _USAGE)
     if status == _STOPPED:
-        remark("chipctl: stopped; the chip's outputs are zeroed")
+        remark("chipctl: stopped")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """A closed terminal or a polite kill ends a command as Ctrl-C does: safely, with its run closed."""
+    raise KeyboardInterrupt
 
 
 def _failed(error: Exception, status: int) -> int:
     structlog.get_logger().debug("failed", exc_info=error)
     if os.environ.get("CHIPCTL_DEBUG"):
         raise error
-    remark(f"chipctl: {error}")
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+    remark(f"chipctl: {_words(error)}{notes}")
     return status
+
+
+def _words(error: Exception) -> str:
+    """What went wrong, for a person; the system's own errors name the file and what it says of it."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return (
+            f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}; check the path and try again"
+        )
+    return str(error)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from chipctl.chip import Chip, connect
+from chipctl.cli.screen import remark
 from chipctl.profile import ChipProfile
 from chipctl.settings import Settings
 
@@ -44,8 +45,17 @@ ArrayIndex = Annotated[int, typer.Option("--array", "-a", metavar="N", help="Arr
 
 @contextmanager
 def open_chip(address: str, settings: Settings, profile: Path | None = None) -> Iterator[Chip]:
-    """The chip at `address`, with its profile file if there is one; safe when the block ends."""
+    """The chip at `address`, with its profile file if there is one; safe when the block ends.
+
+    The profile is written at once, so that a place where it can't be is found before anything is done.
+    """
     known = ChipProfile.load(profile) if profile and profile.exists() else None
-    with connect(address, known) as chip:
-        chip.tighten(settings.limits)
-        yield chip
+    try:
+        with connect(address, known) as chip:
+            chip.tighten(settings.limits)
+            if profile:
+                chip.profile.save(profile)
+            yield chip
+    except KeyboardInterrupt:
+        remark("the chip's outputs are zeroed")
+        raise

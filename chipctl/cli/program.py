@@ -30,7 +30,8 @@ def program_command(
     array: ArrayIndex = 0,
     unit: Annotated[Literal["S", "uS"], typer.Option(help="Unit of the numbers in the file.")] = "S",
     least: Annotated[
-        float, typer.Option(metavar="SHARE", help="Share verified below which the exit status is 1.")
+        float,
+        typer.Option(metavar="SHARE", min=0, max=1, help="Share verified below which the exit status is 1."),
     ] = 0.9,
     config: Config = None,
     profile: Profile = None,
@@ -44,6 +45,8 @@ def program_command(
     target = load_map(targets) * {"S": 1.0, "uS": 1e-6}[unit]
     with open_chip(chip, settings, profile) as opened, Bars().shown() as bars:
         mask = ~np.isnan(target)
+        if not mask.any():
+            raise ValueError(f"{targets} names no device: every target is nan")
         check_targets(opened, array, target, mask)
         mask &= ~opened.profile.fault_map(array).stuck
         if opened.profile.arrays[array].zero_codes is None:

@@ -26,7 +26,7 @@ def read(
     array: ArrayIndex = 0,
     rows: Annotated[str, typer.Option(metavar="A:B", help="Rows A to B-1; all by default.")] = ":",
     cols: Annotated[str, typer.Option(metavar="A:B", help="Columns A to B-1.")] = ":",
-    reads: Annotated[int, typer.Option(metavar="N", help="Reads averaged per device.")] = 1,
+    reads: Annotated[int, typer.Option(metavar="N", min=1, max=4096, help="Reads averaged per device.")] = 1,
     gain: Annotated[
         int, typer.Option(metavar="N", help="TIA gain index; 7 lets the chip choose per device.")
     ] = AUTO_GAIN,
@@ -40,6 +40,8 @@ def read(
 
     Reading changes nothing on the chip. The printed map is in µS; files and JSON are in siemens.
     """
+    if out and out.suffix not in (".npy", ".csv"):
+        raise ValueError(f"{out}: a map is saved as .npy or .csv")
     with open_chip(chip, Settings(), profile) as opened:
         region = region_of(rows, cols, opened.rows, opened.cols)
         conductance = opened.read(array, region, reads=reads, gain=gain)

@@ -7,6 +7,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from chipctl.chip import Chip
 from chipctl.cli.options import AsJson, ChipAddress, Profile, open_chip
 from chipctl.cli.screen import print_json, remark, results
 from chipctl.errors import ChipctlError, ProtocolError
@@ -54,18 +55,7 @@ def recall_command(
     rng = np.random.default_rng(seed)
     cues = read_cue(cue, neurons)[None] if cue else flip(stored.patterns, flips, rng)
     with open_chip(chip, Settings(), profile) as opened:
-        if opened.profile.serial != stored.serial:
-            raise ProtocolError(
-                f"{memory} was programmed on chip {stored.serial}, this one is {opened.profile.serial}"
-            )
-        on_chip = AssociativeMemory(opened, stored.placement, stored.layers, stored.hidden)
-        likeness = on_chip.likeness()
-        if likeness < LEAST_LIKENESS:
-            raise ChipctlError(
-                f"{memory} is not on the chip any more: the weights read back correlate {likeness:.2f} with "
-                "it; a demo leaves only its last memory"
-            )
-        found = on_chip.recall(cues, max_iterations)
+        found = _on_chip(memory, stored, opened).recall(cues, max_iterations)
     nearest = cosine(found.final[:, None], stored.patterns[None])
     facts = [_facts(index, found, nearest) for index in range(len(cues))]
     if as_json:
@@ -80,6 +70,22 @@ def recall_command(
             f"{wrong} of {len(cues)} cues ended nearest to another pattern, {changing} were still changing"
         )
         raise typer.Exit(EXIT_NOT_RECALLED)
+
+
+def _on_chip(path: Path, stored: StoredMemory, chip: Chip) -> AssociativeMemory:
+    """The stored memory on `chip`, if that is where it is."""
+    if chip.profile.serial != stored.serial:
+        raise ProtocolError(
+            f"{path} was programmed on chip {stored.serial}, this one is {chip.profile.serial}"
+        )
+    memory = AssociativeMemory(chip, stored.placement, stored.layers, stored.hidden)
+    likeness = memory.likeness()
+    if likeness < LEAST_LIKENESS:
+        raise ChipctlError(
+            f"{path} is not on the chip any more: the weights read back correlate {likeness:.2f} with it; "
+            "a demo leaves only its last memory"
+        )
+    return memory
 
 
 def read_cue(path: Path, neurons: int) -> NDArray[np.int8]:

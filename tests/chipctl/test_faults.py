@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from chipctl.chip import HostLimits
 from chipctl.faults import scan
 from chipctl.profile import FaultKind
 from sim_chip.device import Kind
@@ -60,3 +61,11 @@ def test_the_cost_of_a_scan_is_told(make_chip):
     report = scan(chip, 0)
     assert report.pulses == chip.board.state().total_pulses
     assert report.reads == chip.board.book().reads
+
+
+def test_a_scan_above_the_limits_gives_no_pulse(make_chip):
+    chip = make_chip("good", seed=2)
+    chip.tighten(HostLimits(set_volts=3.0))
+    with pytest.raises(ValueError, match="above this board's limit"):
+        scan(chip, 0)
+    assert chip.board.state().total_pulses == 0

@@ -74,3 +74,38 @@ def test_a_file_that_is_no_map_is_named(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ValueError, match=r"a\.(npy|csv)"):
         load_map(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"arrays": {"0": {"stuck": [{"row": 64, "col": 0, "kind": 1, "siemens": 0}]}}},
+        {"arrays": {"0": {"zero_codes": [16.0, 16.0]}}},
+    ],
+)
+def test_a_profile_that_does_not_fit_its_geometry_is_refused(tmp_path, wrong):
+    import json
+
+    (tmp_path / "p.json").write_text(json.dumps({"serial": "A", "rows": 64, "cols": 64} | wrong))
+    with pytest.raises(ValueError, match="no chip profile"):
+        ChipProfile.load(tmp_path / "p.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[scan]\nset_volts = [2.0]", "equally many"),
+        ("[programming]\ninner_tolerance = 6e-6", "inner_tolerance"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(tmp_path, text, named):
+    (tmp_path / "s.toml").write_text(text)
+    with pytest.raises(ValueError, match=named):
+        Settings.load(tmp_path / "s.toml")
+
+
+@pytest.mark.parametrize("values", [np.ones((2, 2), complex), np.zeros((0, 3)), np.ones(5)])
+def test_an_array_that_is_no_map_is_refused(tmp_path, values):
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(ValueError, match=r"a\.npy"):
+        load_map(tmp_path / "a.npy")

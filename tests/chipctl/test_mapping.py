@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chipctl.converters import SPAN
 from chipctl.mapping import array_targets, pair_conductances, pair_ranges, place, weights_from
 from chipctl.profile import FaultKind, FaultMap
-from chipctl.programming import SPAN
 
 
 def healthy(arrays=3):
