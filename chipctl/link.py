@@ -167,7 +167,10 @@ class Link:
             return f"{name} sends back what it is sent: a loop or a terminal, not a board; check the port"
         if answered:
             return f"{name} answers, but not in this protocol; check the port, and its baud rate (?baud=…)"
-        return f"{name}: nothing answers; check that the board has power and that this is its port"
+        return (
+            f"{name}: nothing answers; check that the board has power, that this is its port, and that no "
+            "other program is connected to it"
+        )
 
     def close(self) -> None:
         """End the session and let go of the port."""

@@ -184,7 +184,9 @@ class _Kept:
 
 def _keep_memory(run: Run, serial: str, memory: MemoryResult) -> None:
     layers, name = memory.trained.layers, memory.name
-    stored = StoredMemory(serial, memory.placement, layers, memory.hidden, memory.patterns)
+    stored = StoredMemory(
+        serial, memory.placement, layers, memory.hidden, memory.patterns, memory.corrections
+    )
     stored.save(run.path / f"memory-{name}.npz")
     for array, outcome in memory.arrays.items():
         report = outcome.report

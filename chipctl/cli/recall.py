@@ -78,7 +78,7 @@ def _on_chip(path: Path, stored: StoredMemory, chip: Chip) -> AssociativeMemory:
         raise ProtocolError(
             f"{path} was programmed on chip {stored.serial}, this one is {chip.profile.serial}"
         )
-    memory = AssociativeMemory(chip, stored.placement, stored.layers, stored.hidden)
+    memory = stored.on(chip)
     likeness = memory.likeness()
     if likeness < LEAST_LIKENESS:
         raise ChipctlError(

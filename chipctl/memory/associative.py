@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ Fields = NDArray[np.float64]
 TANH_BITS = 7
 """Bits of magnitude with which tanh units drive rows; one bit suits ±1."""
 
+_SLOPES = (0.3, 1.5)
+"""Slopes that wires and calibration errors can make; a fit outside them is noise."""
+
 _LIKENESS_GAIN = 2
 """TIA gain index that resolves one device over the whole span."""
 
@@ -35,6 +39,35 @@ class ChipRecall(Recall):
     """Energy of every state, shape (iterations + 1, cues); see `energy`."""
 
 
+@dataclass(frozen=True)
+class Correction:
+    """The straight line from a layer's field as its weights should give it to the one the chip gives.
+
+    measured = slope × expected + offset, shape (outputs,) each; offset in units of span × read voltage.
+    Line resistance bends the slope (0.83 to 0.88 on the bench), misprogrammed weights shift the offset.
+    """
+
+    slope: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+    @classmethod
+    def none(cls, outputs: int) -> Self:
+        """The chip gives what it should."""
+        return cls(np.ones(outputs), np.zeros(outputs))
+
+    @classmethod
+    def fitted(cls, expected: Fields, measured: Fields) -> Self:
+        """Least squares per output, from fields of shape (states, outputs)."""
+        centred = expected - expected.mean(axis=0)
+        spread = np.maximum((centred**2).sum(axis=0), 1e-12)
+        slope = np.clip((centred * measured).sum(axis=0) / spread, *_SLOPES)
+        return cls(slope, (measured - slope * expected).mean(axis=0))
+
+    def undo(self, measured: Fields) -> Fields:
+        """The fields that the weights should have given."""
+        return (measured - self.offset) / self.slope
+
+
 @dataclass
 class AssociativeMemory:
     """A network whose weights are on the chip.
@@ -49,6 +82,8 @@ class AssociativeMemory:
     hidden: Hidden = "sign"
     reads: int = 1
     """Products averaged per field."""
+    corrections: list[Correction] = field(default_factory=list)
+    """One per layer once `calibrate` was called; none are applied before."""
     _gains: dict[tuple[int, int], int] = field(default_factory=dict)
     """TIA gain index in use per layer and tile."""
 
@@ -70,6 +105,19 @@ class AssociativeMemory:
         energies = np.stack([energy(self.layers, states, fields) for states, fields in pairs])
         return ChipRecall(found.states, found.iterations, found.settled, energies)
 
+    def calibrate(self, states: States) -> None:
+        """Measure how each output's field departs from the one its weights should give, and undo it.
+
+        Args:
+            states: Typical states to drive the chip with, shape (states, neurons): damaged patterns, say.
+        """
+        self.corrections = []
+        for index, layer in enumerate(self.layers):
+            expected = np.asarray(states @ layer.weights.T, np.float64)
+            measured = self._layer_fields(index, states, self._bits(index))
+            self.corrections.append(Correction.fitted(expected, measured))
+            states = activate(expected + layer.bias, layer.gain, self.hidden)
+
     def likeness(self) -> float:
         """Correlation of the weights that the chip holds now, read once, with those it should hold.
 
@@ -83,10 +131,16 @@ class AssociativeMemory:
     def fields(self, states: States) -> Fields:
         """Local fields of the last layer, units of span × read voltage, shape (cues, neurons)."""
         for index, layer in enumerate(self.layers):
-            bits = 1 if index == 0 or self.hidden == "sign" else TANH_BITS
-            fields = self._layer_fields(index, states, bits) + layer.bias
+            fields = self._layer_fields(index, states, self._bits(index))
+            if self.corrections:
+                fields = self.corrections[index].undo(fields)
+            fields = fields + layer.bias
             states = activate(fields, layer.gain, self.hidden)
         return fields
+
+    def _bits(self, index: int) -> int:
+        """Bits of magnitude of a layer's inputs."""
+        return 1 if index == 0 or self.hidden == "sign" else TANH_BITS
 
     def _layer_fields(self, index: int, states: States, bits: int) -> Fields:
         outputs, _ = self.placement.shape(index)

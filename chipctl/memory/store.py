@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chipctl.board import Region
+from chipctl.chip import Chip
 from chipctl.files import replace_file
 from chipctl.mapping import Placement, Tile
+from chipctl.memory.associative import AssociativeMemory, Correction
 from chipctl.memory.learning import Hidden, Layer
 
 
@@ -26,6 +28,14 @@ class StoredMemory:
     hidden: Hidden
     patterns: NDArray[np.int8]
     """Stored patterns, shape (patterns, neurons) of ±1."""
+    corrections: tuple[Correction, ...] = ()
+    """What calibration found of each layer after programming."""
+
+    def on(self, chip: Chip) -> AssociativeMemory:
+        """The network on the chip that was programmed with it."""
+        return AssociativeMemory(
+            chip, self.placement, self.layers, self.hidden, corrections=list(self.corrections)
+        )
 
     def save(self, path: Path) -> None:
         """Write to an npz file, whole or not at all."""
@@ -44,6 +54,8 @@ class StoredMemory:
         for index, layer in enumerate(self.layers):
             arrays |= {f"weights{index}": layer.weights, f"bias{index}": layer.bias}
             arrays[f"gain{index}"] = np.asarray(layer.gain)
+        for index, correction in enumerate(self.corrections):
+            arrays |= {f"slope{index}": correction.slope, f"offset{index}": correction.offset}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
         replace_file(path, buffer.getvalue())
@@ -77,4 +89,10 @@ class StoredMemory:
         )
         hidden: Hidden = "tanh" if str(data["hidden"]) == "tanh" else "sign"
         placement = Placement(sizes, tuple(tuple(of_layer) for of_layer in tiles))
-        return cls(str(data["serial"]), placement, layers, hidden, data["patterns"].astype(np.int8))
+        corrections = tuple(
+            Correction(data[f"slope{index}"].astype(float), data[f"offset{index}"].astype(float))
+            for index in range(len(layers))
+            if f"slope{index}" in data
+        )
+        patterns = data["patterns"].astype(np.int8)
+        return cls(str(data["serial"]), placement, layers, hidden, patterns, corrections)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from chipctl.chip import Chip, PulseShape, Siemens
 from chipctl.faults import ScanReport, ScanSchedule, check_scan, scan
 from chipctl.mapping import ArrayTarget, PairRange, Placement, array_targets, pair_ranges, place
-from chipctl.memory.associative import AssociativeMemory, ChipRecall, cosine
+from chipctl.memory.associative import AssociativeMemory, ChipRecall, Correction, cosine
 from chipctl.memory.digits import Digits, draw_one_per_class, to_patterns
 from chipctl.memory.learning import Box, Hidden, Paper, Robust, Rule, TrainedMemory, train
 from chipctl.memory.learning.recall import flip
@@ -45,6 +45,9 @@ MOST_UNPROGRAMMED_COSINE = 0.8
 OPEN_LOOP_GATE = ((10e-6, 0.90), (40e-6, 1.00), (100e-6, 1.15), (150e-6, 1.20))
 """(siemens, gate volts) at which one SET pulse brings a median device there; bench calibration of the same
 chip design at 1 µs, 2 V."""
+
+_REHEARSALS = 20
+"""Damaged copies of each pattern, other than the cues, on which the programmed chip is calibrated."""
 
 _READBACK_READS = 1
 """The readback is one read per device, as the published error is: it holds read noise."""
@@ -121,6 +124,8 @@ class MemoryResult:
     cues: NDArray[np.int8]
     """Corrupted patterns, shape (digits, draws, neurons)."""
     arrays: dict[int, ArrayResult]
+    corrections: tuple[Correction, ...]
+    """What calibration found of each layer on the chip."""
     recall: ChipRecall
     """States of shape (iterations + 1, digits, draws, neurons)."""
     score: RecallScore
@@ -218,7 +223,8 @@ def _memory(
     trained = _train(patterns, placement, faults, options, progress, rng)
     planned = array_targets(placement, [layer.weights for layer in trained.layers], faults)
     cues = flip(np.repeat(patterns[:, None], options.draws, axis=1), options.flip_probability, rng)
-    trial = _Trial(chip, placement, trained, patterns, cues, options, progress)
+    network = AssociativeMemory(chip, placement, trained.layers, options.hidden)
+    trial = _Trial(network, patterns, cues, progress)
 
     unprogrammed = trial.score("recall, programming skipped") if options.controls else None
     open_loop = None
@@ -226,6 +232,8 @@ def _memory(
         _one_pulse_each(chip, planned, options.schedule)
         open_loop = trial.score("recall, one open-loop pulse per device")
     arrays = {array: _program(chip, array, plan, options, progress) for array, plan in planned.items()}
+    rehearsal = flip(np.repeat(patterns, _REHEARSALS, axis=0), options.flip_probability, rng)
+    network.calibrate(rehearsal)
     recall = trial.recall("recall")
     return MemoryResult(
         trained=trained,
@@ -234,6 +242,7 @@ def _memory(
         patterns=patterns,
         cues=cues,
         arrays=arrays,
+        corrections=tuple(network.corrections),
         recall=recall,
         score=_score(recall, patterns),
         unprogrammed=unprogrammed,
@@ -302,12 +311,9 @@ def _one_pulse_each(chip: Chip, planned: Mapping[int, ArrayTarget], schedule: Pu
 class _Trial:
     """The same cues, recalled from whatever the chip holds at the moment."""
 
-    chip: Chip
-    placement: Placement
-    trained: TrainedMemory
+    memory: AssociativeMemory
     patterns: NDArray[np.int8]
     cues: NDArray[np.int8]
-    options: FirstLight
     progress: Progress
 
     def score(self, label: str) -> RecallScore:
@@ -315,9 +321,8 @@ class _Trial:
 
     def recall(self, label: str) -> ChipRecall:
         """Recall all cues; states of shape (iterations + 1, digits, draws, neurons)."""
-        memory = AssociativeMemory(self.chip, self.placement, self.trained.layers, self.options.hidden)
         with bind_operation("recall"), self.progress.stage(label, 0):
-            found = memory.recall(self.cues.reshape(-1, self.cues.shape[-1]))
+            found = self.memory.recall(self.cues.reshape(-1, self.cues.shape[-1]))
             _log.info(label, settled=int(found.settled.sum()), iterations=int(found.iterations.max()))
         shape = self.cues.shape[:-1]
         return ChipRecall(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from chipctl.mapping import array_targets, place
-from chipctl.memory.associative import AssociativeMemory, cosine, energy
+from chipctl.memory.associative import AssociativeMemory, Correction, cosine, energy
 from chipctl.memory.digits import load_digits
 from chipctl.memory.learning import Layer, Robust, recall, train
 from chipctl.memory.store import StoredMemory
@@ -94,14 +94,46 @@ def test_cosine_counts_wrong_pixels():
     assert cosine(state, PATTERNS[:1]) == pytest.approx(1 - 2 * 3 / 64)
 
 
+def test_calibration_undoes_slopes_and_offsets(on_chip):
+    memory = on_chip((64, 16, 64), PATTERNS)
+    rng = np.random.default_rng(5)
+    states = rng.choice([-1, 1], (400, 64)).astype(np.int8)
+    exact = memory.fields(states)
+    bent = Correction(np.linspace(0.6, 1.1, 64), np.linspace(-2, 2, 64))
+    straight = memory._layer_fields
+    memory._layer_fields = lambda index, *rest: (
+        straight(index, *rest) * bent.slope + bent.offset if index == 1 else straight(index, *rest)
+    )
+
+    memory.calibrate(states)
+
+    np.testing.assert_allclose(memory.corrections[1].slope, bent.slope, atol=0.03)
+    np.testing.assert_allclose(memory.fields(states), exact, atol=0.3)
+
+
+def test_calibration_repairs_a_misprogrammed_bias(on_chip):
+    memory = on_chip((64, 64), PATTERNS)
+    cues = np.repeat(PATTERNS, 20, axis=0)
+    shifted = memory._layer_fields
+    memory._layer_fields = lambda *rest: shifted(*rest) + np.where(np.arange(64) == 9, 40.0, 0.0)
+    assert (memory.recall(cues).final[:, 9] == 1).all()
+
+    memory.calibrate(cues)
+
+    np.testing.assert_array_equal(memory.recall(cues).final[:, 9], cues[:, 9])
+
+
 def test_a_stored_memory_survives_its_file(on_chip, tmp_path):
     memory = on_chip((64, 16, 64), PATTERNS)
-    stored = StoredMemory("A", memory.placement, tuple(memory.layers), "sign", PATTERNS)
+    memory.calibrate(PATTERNS)
+    layers, corrections = tuple(memory.layers), tuple(memory.corrections)
+    stored = StoredMemory("A", memory.placement, layers, "sign", PATTERNS, corrections)
     stored.save(tmp_path / "m.npz")
 
     again = StoredMemory.load(tmp_path / "m.npz")
 
     assert again.placement == stored.placement
+    np.testing.assert_array_equal(again.corrections[1].slope, corrections[1].slope)
     np.testing.assert_array_equal(again.patterns, PATTERNS)
     for a, b in zip(again.layers, stored.layers, strict=True):
         np.testing.assert_array_equal(a.weights, b.weights)
