@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
+import numpy as np
+from numpy.typing import NDArray
+
 from firmware_protocol.status import ResetCause
 from sim_chip.chip import VirtualChip
+from sim_chip.faults import load_plan
 from sim_chip.flash import Flash
 from sim_chip.mcu import VirtualMcu
 from sim_chip.presets import preset
@@ -26,6 +30,10 @@ class Setup:
     """File the chip lives in, new or from last time; what is done to the chip is in it at once."""
     commission: bool = False
     """Whether stored limits may be changed."""
+    faults: Path | None = None
+    """An .npz of what is wrong with a new chip: the fields of `FaultPlan` but shares."""
+    conductance: Path | None = None
+    """An .npy (arrays, rows, cols) of where a new chip's devices start, S; NaN keeps the kind's own."""
     pace: str = "free"
     """`real` ties the chip's clock to the wall's; `free` moves it as fast as it goes."""
 
@@ -53,6 +61,8 @@ class Setup:
             preset=values.get("preset", cls.preset),
             seed=_seed(values.get("seed", str(cls.seed))),
             state=Path(values["state"]) if values.get("state") else None,
+            faults=Path(values["faults"]) if values.get("faults") else None,
+            conductance=Path(values["conductance"]) if values.get("conductance") else None,
             commission=values.get("commission", "0") not in ("0", "false", "no"),
             pace=values.get("pace", cls.pace),
         )
@@ -99,7 +109,16 @@ def board_file(state: Path) -> Path:
 
 
 def _new_chip(setup: Setup) -> VirtualChip:
-    return VirtualChip(preset(setup.preset), setup.seed, path=setup.state)
+    faults = None if setup.faults is None else load_plan(setup.faults)
+    start = None if setup.conductance is None else _start_state(setup.conductance)
+    return VirtualChip(preset(setup.preset), setup.seed, faults=faults, conductance=start, path=setup.state)
+
+
+def _start_state(path: Path) -> NDArray[np.float64]:
+    siemens = np.load(path, allow_pickle=False)
+    if not isinstance(siemens, np.ndarray) or siemens.dtype.kind not in "fiu":
+        raise ValueError(f"{path} is not an .npy of conductances")
+    return siemens.astype(np.float64)
 
 
 def _kept_chip(setup: Setup, path: Path, stack: ExitStack) -> VirtualChip:

@@ -23,7 +23,13 @@ Examples:
   sim-chip serve --pty /tmp/chip --seed 7               another specimen of the same kind
   sim-chip serve --tcp localhost:7000 --preset poor     a faulty one, at socket://localhost:7000
   sim-chip serve --pty /tmp/chip --state chip.state     one that is the same again next time
+  sim-chip serve --pty /tmp/chip --faults faults.npz    one with just these faults
 """
+_FAULTS_HELP = (
+    "What is wrong with a new chip: kinds, stuck_siemens, noisy (arrays, rows, cols); "
+    "dead_rows, dead_cols, dead_adcs, railed_tias (n, 2)."
+)
+_CONDUCTANCE_HELP = "Where a new chip's devices start: (arrays, rows, cols) in S, NaN for the kind's own."
 
 
 @_app.command(epilog=_EXAMPLES)
@@ -33,6 +39,8 @@ def serve(
     preset: Annotated[str, typer.Option(metavar="NAME", help="Kind of chip; see `presets`.")] = "good",
     seed: Annotated[int, typer.Option(min=0, help="Which specimen of that kind.")] = 0,
     state: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the chip in this file.")] = None,
+    faults: Annotated[Path | None, typer.Option(metavar="NPZ", help=_FAULTS_HELP)] = None,
+    conductance: Annotated[Path | None, typer.Option(metavar="NPY", help=_CONDUCTANCE_HELP)] = None,
     commission: Annotated[bool, typer.Option("--commission", help="Let stored limits change.")] = False,
     pace: Annotated[
         str, typer.Option(metavar="free|real", help="real: the chip takes its time, as hardware does.")
@@ -44,7 +52,7 @@ def serve(
     """
     if (pty is None) == (tcp is None):
         raise ValueError("say where to serve: either --pty PATH or --tcp HOST:PORT")
-    board = Board(Setup(preset, seed, state, commission, pace))
+    board = Board(Setup(preset, seed, state, commission, faults, conductance, pace))
 
     def ready(place: str) -> None:
         typer.echo(f"serving {preset} chip, seed {seed}, on {place}", err=True)

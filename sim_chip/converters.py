@@ -6,6 +6,7 @@ Voltages are integers of 1 µV, positions on the ADC's scale float64 in LSB abov
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,8 +96,7 @@ def _flattened(model: ConverterParameters, position: Floats) -> Floats:
     return np.rint(position / step) * step
 
 
-@dataclass(frozen=True)
-class Signal:
+class Signal(NamedTuple):
     """What the columns hand to the TIAs.
 
     current: whole numbers of `unit` amperes. variance: of its fluctuation, in squared units, or
@@ -141,6 +141,7 @@ class Readout:
         self.offset_lsb: Floats = np.ascontiguousarray(offsets[np.argsort(column_order(array))])
         self._zeros_at: References | None = None
         self._zeros_lsb = self.offset_lsb
+        self._ceiling_lsb = 0.0
         self._tables = self._transfer_tables(seed, array)
         self._base = np.repeat(np.arange(FIFOS_PER_ARRAY), FIFO_DEPTH) * self._tables.shape[1]
 
@@ -216,10 +217,11 @@ class Readout:
         return self._codes(position, references, places)
 
     def _zeros(self, references: References) -> Floats:
-        """Where each column lies without current, LSB above the floor; kept as long as the rails."""
+        """Where each column lies without current, LSB above the floor; worked out anew when rails move."""
         if self._zeros_at is not references:
             zero = self._window_lsb(references.tia_uv, references.high_uv) + self._model.zero_codes
             self._zeros_at, self._zeros_lsb = references, self.offset_lsb + zero
+            self._ceiling_lsb = self._window_lsb(references.ceiling_uv, references.high_uv)
         return self._zeros_lsb
 
     def _position(self, signal: Signal, gain: int, base: Floats, references: References) -> Floats:
@@ -236,9 +238,8 @@ class Readout:
             spread *= signal.normal
             position += spread
         position += base
-        ceiling = self._window_lsb(references.ceiling_uv, references.high_uv)
-        if ceiling < self._model.adc_codes:
-            np.minimum(position, ceiling, out=position)
+        if self._ceiling_lsb < self._model.adc_codes:
+            np.minimum(position, self._ceiling_lsb, out=position)
         return position
 
     def _codes(

@@ -20,6 +20,10 @@ Floats = NDArray[np.float64]
 Devices = NDArray[np.intp]
 Units = NDArray[np.int32]
 
+# Looking a member up costs as much as entering it in the book
+_SETTLE, _CONVERSION, _READOUT = map(int, (TimeCause.SETTLE, TimeCause.CONVERSION, TimeCause.READOUT))
+_TIA, _ADC = int(EnergyCause.TIA), int(EnergyCause.ADC)
+
 _HIGHEST_US = 1000.0  # exact sums of products are proved up to here
 
 
@@ -41,6 +45,10 @@ def fresh(
     parameters: ChipParameters, seed: int, plan: FaultPlan, conductance: ArrayLike | None
 ) -> state.ChipState:
     """Make the state of a new chip: faults planted, devices in their start state, no power."""
+    faults.check(plan, parameters)
+    shape = (parameters.arrays, parameters.rows, parameters.cols)
+    if conductance is not None and np.shape(conductance) != shape:
+        raise ValueError(f"start conductances are {np.shape(conductance)}; this chip is {shape}")
     kept = state.blank(parameters, seed)
     kept.supply_uv[0] = NOMINAL_UV
     kept.sample_ns[:] = parameters.timing.settle_ns
@@ -171,12 +179,13 @@ class Die:
     def charge_conversions(self, times: tuple[int, int, int], number: int, each: int) -> None:
         """Charge `number` rounds of (settling, converting, reading out) with `each` columns taken."""
         settle, conversion, readout = times
-        costs = self.parameters.energy
-        self.spend(TimeCause.SETTLE, settle * number)
-        self.spend(TimeCause.CONVERSION, conversion * number)
-        self.spend(TimeCause.READOUT, readout * number)
-        self.burn(EnergyCause.TIA, 1000 * costs.tia_uw * (settle + conversion) * each * number)
-        self.burn(EnergyCause.ADC, 1000 * costs.conversion_fj * each * number)
+        costs, spent, burnt = self.parameters.energy, self.state.time_ns, self.state.energy_aj
+        spent[_SETTLE] += settle * number
+        spent[_CONVERSION] += conversion * number
+        spent[_READOUT] += readout * number
+        self.clock_ns += (settle + conversion + readout) * number
+        burnt[_TIA] += 1000 * costs.tia_uw * (settle + conversion) * each * number
+        burnt[_ADC] += 1000 * costs.conversion_fj * each * number
 
     def settle_ns(self, gain: int) -> int:
         """Time until a sample is taken; automatic gain waits for its slowest."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,46 @@ class FaultPlan:
     dead_cols: tuple[tuple[int, int], ...] = ()
     dead_adcs: tuple[tuple[int, int], ...] = ()
     railed_tias: tuple[tuple[int, int], ...] = ()
+
+
+_MAPS = ("kinds", "stuck_siemens", "noisy")
+_PLACES = ("dead_rows", "dead_cols", "dead_adcs", "railed_tias")
+
+
+def load_plan(path: Path) -> FaultPlan:
+    """Read the maps (arrays, rows, cols) and places (n, 2) of a plan from an .npz; all are optional.
+
+    Raises ValueError where the file is none, has a field there is not, or a place of another form.
+    """
+    archive = np.load(path, allow_pickle=False)
+    if isinstance(archive, np.ndarray):
+        raise ValueError(f"{path} is not an .npz of faults")
+    with archive:
+        found = {name: archive[name] for name in archive.files}
+    if unknown := found.keys() - {*_MAPS, *_PLACES}:
+        known = ", ".join((*_MAPS, *_PLACES))
+        raise ValueError(f"{path} has {', '.join(sorted(unknown))}; there are {known}")
+    for name in _PLACES:
+        if name in found and (found[name].ndim != 2 or found[name].shape[1] != 2):
+            raise ValueError(f"{name} of {path} is (n, 2), array and line, not {found[name].shape}")
+    rows, cols, adcs, tias = (tuple((int(a), int(n)) for a, n in found.get(name, ())) for name in _PLACES)
+    kinds, stuck, noisy = (found.get(name) for name in _MAPS)
+    return FaultPlan(None, kinds, stuck, noisy, rows, cols, adcs, tias)
+
+
+def check(plan: FaultPlan, parameters: ChipParameters) -> None:
+    """Refuse a plan for another chip: maps of other shapes, kinds and lines there are not."""
+    shape = (parameters.arrays, parameters.rows, parameters.cols)
+    for name in _MAPS:
+        given = getattr(plan, name)
+        if given is not None and np.shape(given) != shape:
+            raise ValueError(f"{name} is {np.shape(given)}; this chip is {shape}")
+    if plan.kinds is not None and not np.isin(plan.kinds, [int(kind) for kind in Kind]).all():
+        raise ValueError(f"kinds of devices are {', '.join(f'{k:d} {k.name.lower()}' for k in Kind)}")
+    for name, most in zip(_PLACES, (parameters.rows, parameters.cols, 4, parameters.cols), strict=True):
+        for array, line in getattr(plan, name):
+            if not (0 <= array < parameters.arrays and 0 <= line < most):
+                raise ValueError(f"{name} names {array}, {line}; there are {parameters.arrays} times {most}")
 
 
 # µS range in which a stuck device lies, uniformly

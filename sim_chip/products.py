@@ -49,7 +49,8 @@ class Products:
         drive = self._drive(row_codes)
         places = None if columns is None else np.asarray(columns, dtype=bool)
         taken = self._taken(array, places)
-        times = self._times(array, places)
+        settle_ns = die.product_settle_ns(array)
+        times = (settle_ns, *self._times(array, places))
         slot = sum(times)
         words = np.empty((len(drive), _WORDS), dtype=np.uint16)
         done = 0
@@ -61,7 +62,7 @@ class Products:
             part = slice(done, done + number)
             maps = self._cached(array, age)
             with die.state.bookkeeping():
-                self._multiply_block(array, maps, drive[part], words[part])
+                self._multiply_block(array, maps, drive[part], words[part], settle_ns)
                 die.charge_conversions(times, number, taken)
             done += number
         if places is not None:
@@ -81,7 +82,7 @@ class Products:
         return codes
 
     def _multiply_block(
-        self, array: int, maps: _Cached, row_codes: NDArray[np.generic], words: WordArray
+        self, array: int, maps: _Cached, row_codes: NDArray[np.generic], words: WordArray, settle_ns: int
     ) -> None:
         """One cache-sized block of products, all with the same map; writes words (n, 64)."""
         die = self._die
@@ -97,10 +98,10 @@ class Products:
         kept.product_count[array] += len(drive)
         kept.counts[Count.PRODUCTS] += len(drive)
         squares = drive if self._full == 1 else drive * drive / self._full**2
-        power = squares.dot(maps.map.total) * (
-            float(read_uv) * read_uv * 1e-13 * die.product_settle_ns(array)
-        )
-        die.burn(EnergyCause.ARRAY, int(np.rint(power).sum()))
+        power = squares.dot(maps.map.total)
+        power *= float(read_uv) * read_uv * 1e-13 * settle_ns
+        np.rint(power, out=power)
+        die.burn(EnergyCause.ARRAY, int(power.sum()))
         die.burn(EnergyCause.ROWS, 1000 * die.parameters.energy.row_fj * int(np.count_nonzero(drive)))
 
     def _signal(self, array: int, drive: Floats, maps: _Cached, read_uv: int) -> Signal:
@@ -131,8 +132,8 @@ class Products:
             return int((tias_.live if columns is None else tias_.live & columns).sum())
         return _WORDS if columns is None else int(columns.sum())
 
-    def _times(self, array: int, columns: NDArray[np.bool_] | None) -> tuple[int, int, int]:
-        """Settling, converting and reading out one product: the four ADCs work in parallel."""
+    def _times(self, array: int, columns: NDArray[np.bool_] | None) -> tuple[int, int]:
+        """Converting and reading out one product: the four ADCs work in parallel."""
         die = self._die
         timing = die.parameters.timing
         used, longest = FIFOS_PER_ARRAY, FIFO_DEPTH
@@ -140,8 +141,7 @@ class Products:
             in_order = columns[die.peripheries[array].fifo_columns]
             counts = in_order.reshape(FIFOS_PER_ARRAY, FIFO_DEPTH).sum(axis=1)
             used, longest = int((counts > 0).sum()), int(counts.max())
-        settle = die.product_settle_ns(array)
-        return settle, timing.conversion_ns * longest, timing.word_ns * FIFO_DEPTH * used
+        return timing.conversion_ns * longest, timing.word_ns * FIFO_DEPTH * used
 
     # Maps ------------------------------------------------------------------------------------
 

@@ -10,12 +10,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import serial
 from crc32c import crc32c
 
 from firmware_protocol import messages as m
-from firmware_protocol.bulk import unpack_op_log
+from firmware_protocol.bulk import unpack_op_log, unpack_planted
 from firmware_protocol.host_session import HostSession, Outcome
 from firmware_protocol.status import Executed, Fault, ResetCause, Status
 from sim_chip.board import board_file
@@ -423,3 +424,46 @@ def test_reading_from_an_idle_chip_waits_the_time_it_was_given():
 def test_an_address_of_no_virtual_chip_is_refused_with_what_there_is(address, hint):
     with pytest.raises(ValueError, match=hint.replace("?", r"\?")):
         connect(address)
+
+
+def planted(line, array):
+    host = LineHost(line.write, line.read)
+    total = host.ask(m.GetPlanted(array)).total
+    parts = [host.ask(m.Fetch(first, m.CHUNK_BYTES)).data for first in range(0, total, m.CHUNK_BYTES)]
+    return unpack_planted(b"".join(parts), (64, 64))
+
+
+def test_a_chip_is_made_with_the_faults_and_the_start_state_of_files(tmp_path):
+    kinds = np.zeros((6, 64, 64), np.uint8)
+    kinds[5, 3, 4] = 3
+    stuck = np.full(kinds.shape, 42e-6)
+    np.savez(
+        tmp_path / "faults.npz", kinds=kinds, stuck_siemens=stuck, dead_rows=[(5, 7)], dead_cols=[(5, 8)]
+    )
+    np.save(tmp_path / "start.npy", np.full(kinds.shape, 50e-6))
+    files = f"faults={tmp_path}/faults.npz&conductance={tmp_path}/start.npy"
+    line = connect(f"sim://?preset=mao22&{files}")
+    found, units = planted(line, 5)
+    assert np.argwhere(found).tolist() == [[3, 4]]
+    assert units[3, 4] == 4_200_000
+    assert units[0, 0] == 5_000_000
+    read = LineHost(line.write, line.read, 2).ask(m.ReadCells(5, 2, 1, 7, 2, 8, 2))
+    dead_row_and_col, dead_row, dead_col, whole = np.frombuffer(read.head, "<u2")
+    assert max(dead_row_and_col, dead_row, dead_col) < 30 < 60 < whole
+    line.close()
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"dead_row": [(0, 1)]}, "has dead_row; there are"),
+        ({"dead_rows": [(3, 1)]}, "dead_rows names 3, 1"),
+        ({"dead_adcs": [1, 2]}, "dead_adcs of"),
+        ({"kinds": np.zeros((6, 64, 64))}, r"kinds is \(6, 64, 64\)"),
+        ({"kinds": np.full((3, 64, 64), 9)}, "0 healthy"),
+    ],
+)
+def test_a_plan_of_faults_for_another_chip_is_refused(tmp_path, fields, reason):
+    np.savez(tmp_path / "faults.npz", **fields)
+    with pytest.raises(ValueError, match=reason):
+        connect(f"sim://?faults={tmp_path}/faults.npz")
