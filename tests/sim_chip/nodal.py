@@ -10,8 +10,13 @@ from sim_chip.wires import Lines
 Floats = NDArray[np.float64]
 
 
-def branches(cells: Floats, lines: Lines) -> tuple[list[tuple[int, int, float]], Floats]:
-    """Conductances between nodes (row nodes first, -1 is ground) and injection per row volt."""
+def branches(
+    cells: Floats, lines: Lines, floating: frozenset[int] = frozenset()
+) -> tuple[list[tuple[int, int, float]], Floats]:
+    """Conductances between nodes (row nodes first, -1 is ground) and injection per row volt.
+
+    A floating row has no driver.
+    """
     rows, cols = cells.shape
 
     def row_node(i: int, j: int) -> int:
@@ -24,9 +29,10 @@ def branches(cells: Floats, lines: Lines) -> tuple[list[tuple[int, int, float]],
     found = []
     injected = np.zeros((2 * rows * cols, rows))
     for i in range(rows):
-        source = 1.0 / (lines.segment + lines.driver)
-        found.append((row_node(i, 0), -1, source))
-        injected[row_node(i, 0), i] = source
+        if i not in floating:
+            source = 1.0 / (lines.segment + lines.driver)
+            found.append((row_node(i, 0), -1, source))
+            injected[row_node(i, 0), i] = source
         for j in range(cols):
             found.append((row_node(i, j), col_node(i, j), float(cells[i, j])))
             if j:
@@ -38,9 +44,9 @@ def branches(cells: Floats, lines: Lines) -> tuple[list[tuple[int, int, float]],
     return found, injected
 
 
-def voltages(cells: Floats, lines: Lines) -> Floats:
+def voltages(cells: Floats, lines: Lines, floating: frozenset[int] = frozenset()) -> Floats:
     """Node voltages (nodes, driven row) with one row at 1 V each."""
-    found, injected = branches(cells, lines)
+    found, injected = branches(cells, lines, floating)
     nodes = len(injected)
     entries: dict[tuple[int, int], float] = {}
     for a, b, siemens in found:
@@ -69,3 +75,12 @@ def solution(cells: Floats, lines: Lines) -> tuple[Floats, Floats]:
     currents = volts[-cols:].T / (lines.segment + lines.tia)
     across = (volts[: rows * cols] - volts[rows * cols :]).reshape(rows, cols, rows)
     return currents, across
+
+
+def read_alone(cells: Floats, lines: Lines, row: int, col: int) -> float:
+    """Column current per volt with every other row floating and every other column's gates off."""
+    gated = np.zeros_like(cells)
+    gated[:, col] = cells[:, col]
+    floating = frozenset(range(len(cells))) - {row}
+    volts = voltages(gated, lines, floating)[:, row]
+    return float(volts[-cells.shape[1] :][col] / (lines.segment + lines.tia))
