@@ -10,7 +10,7 @@ import numpy as np
 
 from chipctl.errors import DeviceError, MadeSafe, ProtocolError
 from chipctl.link import Link, LinkStatistics
-from firmware_protocol import bulk
+from firmware_protocol import bulk, plans
 from firmware_protocol import messages as m
 from firmware_protocol.jobs import JobState
 from firmware_protocol.rails import PULSE_RAILS, Rail
@@ -102,6 +102,18 @@ class Board(Protocol):
 
         Raises `MadeSafe` without a pulse if the board was asked to be safe more than `most_safes` times.
         """
+        ...
+
+    def chain(self, request: m.StartChain, staged: bytes) -> plans.ChainReport:
+        """Run a whole recall on the board, to its end."""
+        ...
+
+    def scan(self, request: m.StartScan, staged: bytes) -> Iterator[m.Job]:
+        """Run a fault scan on the board, yielding its progress until it has ended."""
+        ...
+
+    def scan_report(self, job_id: int) -> plans.ScanCodes:
+        """The per-device report of an ended scan."""
         ...
 
     def rails(self) -> m.Rails:
@@ -318,6 +330,31 @@ class NativeBoard:
         """The per-device report of an ended job."""
         data = self._link.collect(self._link.request(m.OpenReport(job_id)))
         return bulk.unpack_report(data, (self.info.rows, self.info.cols))
+
+    def chain(self, request: m.StartChain, staged: bytes) -> plans.ChainReport:
+        """Run a whole recall on the board, to its end.
+
+        `request.staged_bytes` and `request.staged_crc` are filled in here from `staged`.
+        """
+        self._link.stage(staged)
+        size, crc = len(staged), crc32c.crc32c(staged)
+        self._link.request(replace(request, staged_bytes=size, staged_crc=crc))
+        for job in self._progress(request.job_id):
+            if job.state == JobState.ABORTED:
+                raise MadeSafe("the board went to its safe state during the recall: ask for it again")
+        data = self._link.collect(self._link.request(m.OpenReport(request.job_id)))
+        return plans.ChainReport.unpack(data, request.cues, request.neurons)
+
+    def scan(self, request: m.StartScan, staged: bytes) -> Iterator[m.Job]:
+        """Run a fault scan on the board, yielding its progress until it has ended."""
+        self._link.stage(staged)
+        self._link.pipeline([m.Arm(LEASE_MS), replace(request, staged_crc=crc32c.crc32c(staged))])
+        yield from self._progress(request.job_id)
+
+    def scan_report(self, job_id: int) -> plans.ScanCodes:
+        """The per-device report of an ended scan."""
+        data = self._link.collect(self._link.request(m.OpenReport(job_id)))
+        return plans.ScanCodes.unpack(data, (self.info.rows, self.info.cols))
 
     def rails(self) -> m.Rails:
         """The codes rails were set to, and those read back."""

@@ -182,6 +182,7 @@ class Chip:
         input_bits: int = 1,
         reads: int = 1,
         gain: int | None = None,
+        balanced: bool = False,
     ) -> Amps:
         """Multiply vectors of row voltages by the conductances of one array, in one request.
 
@@ -194,6 +195,8 @@ class Chip:
             input_bits: Bits of magnitude per input; 1 suits states of -1, 0 and 1.
             reads: Products averaged.
             gain: TIA gain index; by default the most sensitive at which no column saturates, by trying.
+            balanced: Drive the negative phase even where no voltage is negative, so that the columns' own
+                zeros cancel without having been measured.
 
         Returns:
             Column currents, shape (cols,) or (vectors, cols), amperes, positive into the TIA.
@@ -211,7 +214,7 @@ class Chip:
         if not np.all(np.abs(scaled) <= levels * (1 + 1e-6)):
             raise ValueError(f"row voltages must lie within ±{self.readout.read_volts:g} V")
         inputs = np.rint(scaled).astype(np.int64)
-        signed = bool((inputs < 0).any())
+        signed = balanced or bool((inputs < 0).any())
         for index in self._product_gains() if gain is None else [gain]:
             request = Multiply(array, index, reads, input_bits, signed, 0, self.cols, 0, 0)
             sums, clipped = self.board.multiply(request, inputs)

@@ -1,5 +1,7 @@
 """Find the devices that do not respond: pulse them both ways, read after each, see which stay put."""
 
+import math
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -8,9 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from chipctl.chip import Chip, PulseShape, Siemens
+from chipctl.chip import MOST_READS, Chip, PulseShape, Siemens
+from chipctl.errors import ChipctlError, SaturationError
 from chipctl.profile import FaultKind, FaultMap
-from firmware_protocol.messages import RESET, SET
+from firmware_protocol import plans
+from firmware_protocol.jobs import JobState
+from firmware_protocol.messages import RESET, SET, StartScan
+from firmware_protocol.status import Fault
 
 
 class ScanSchedule(BaseModel):
@@ -87,18 +93,71 @@ def scan(
     array: int,
     schedule: ScanSchedule | None = None,
     on_progress: Callable[[ScanProgress], None] | None = None,
+    *,
+    on_board: bool = False,
 ) -> ScanReport:
     """Find the stuck devices of one array by pulsing and reading; keeps the map in the chip's profile.
 
-    Changes every healthy device: the array is left at low conductance.
+    Changes every healthy device: the array is left at low conductance. With `on_board` the board pulses and
+    reads by itself, in one job, with the same result for the same noise.
 
     Raises:
         ValueError: A voltage is above the board's limits; nothing was sent.
     """
-    run = _Scan(chip, array, schedule or ScanSchedule(), on_progress)
-    report = run.report()
+    schedule = schedule or ScanSchedule()
+    if on_board:
+        report = _scan_on_board(chip, array, schedule, on_progress)
+    else:
+        report = _Scan(chip, array, schedule, on_progress).report()
     chip.profile.set_fault_map(array, report.faults)
     return report
+
+
+def _scan_on_board(
+    chip: Chip,
+    array: int,
+    schedule: ScanSchedule,
+    on_progress: Callable[[ScanProgress], None] | None,
+) -> ScanReport:
+    s = schedule
+    request, staged = _job(chip, array, s)
+    for job in chip.board.scan(request, staged):
+        if on_progress:
+            on_progress(ScanProgress(array, job.round, 2 * len(s.set_volts), job.devices - job.verified))
+    codes = chip.board.scan_report(request.job_id)
+    if job.state != JobState.DONE:
+        cause = Fault(job.fault).name.lower().replace("_", " ") if job.fault else "as it was asked to"
+        raise ChipctlError(f"array {array}: the board ended the scan early: {cause}; scan it again")
+    if np.any(codes.highest >= chip.readout.full_scale * s.reads):
+        raise SaturationError(f"array {array}: a device is beyond the ADC's range; use a lower gain")
+    zero, lsb = chip.zero_codes(array), chip.readout.lsb_siemens(s.gain)
+    lowest, highest = ((sums / s.reads - zero) * lsb for sums in (codes.lowest, codes.highest))
+    value = (codes.final / s.value_reads - zero) * lsb
+    faults = _judge(codes.highest - codes.lowest < request.moved, value, s)
+    return ScanReport(array, faults, lowest, highest, int(codes.pulses.sum()), job.reads)
+
+
+def _job(chip: Chip, array: int, schedule: ScanSchedule) -> tuple[StartScan, bytes]:
+    s = schedule
+    check_scan(chip, s)
+    if s.value_reads > MOST_READS:
+        raise ValueError(f"the board averages at most {MOST_READS} reads by itself, not {s.value_reads}")
+    set_codes, set_gate = chip.pulse_codes(SET, s.set_volts, s.set_gate_volts)
+    reset_codes, reset_gate = chip.pulse_codes(RESET, s.reset_volts, s.reset_gate_volts)
+    request = StartScan(
+        job_id=secrets.randbelow(2**32 - 1) + 1,
+        array=array,
+        gain=s.gain,
+        reads=s.reads,
+        final_reads=s.value_reads,
+        pairs=len(s.set_volts),
+        moved=math.ceil(s.moved / chip.readout.lsb_siemens(s.gain) * s.reads),
+        set_gate_code=int(set_gate),
+        reset_gate_code=int(reset_gate),
+        width_ns=round(s.width * 1e9),
+        staged_crc=0,
+    )
+    return request, plans.pack_scan(set_codes, reset_codes)
 
 
 class _Scan:

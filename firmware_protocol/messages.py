@@ -44,6 +44,9 @@ CHUNK_BYTES = 512
 AUTO_GAIN = 7
 """Gain index that lets the chip choose per conversion."""
 
+CHAIN_FRACTION_BITS = 24
+"""Bits after the point of a chain's scales, biases and thresholds, which count weighted sums of codes."""
+
 RESET = 0
 """Direction of a pulse that lowers conductance."""
 SET = 1
@@ -619,6 +622,81 @@ class StartProgram(Request[Started]):
 
 
 @dataclass(frozen=True)
+class StartChain(Request[Started]):
+    """Recall cues inside the board, on integers alone: all layers, again and again, until all are stable.
+
+    Pulses nothing and needs no lease. Staged, layer by layer: u8 tiles, u8 bits of the inputs, u16 outputs,
+    u16 inputs, u16 thresholds; 10 bytes a tile: u8 array, first row, rows, first column, columns, gain index,
+    u16 first output, first input; a u32 scale per output, an i64 bias per output, an i64
+    per threshold, ascending. Then a bit per cue and neuron, cue by cue, least significant first, 1 for +1.
+
+    A tile drives its rows with its inputs, positive and negative parts apart, and each pair of columns adds
+    (even column - odd column) * common_ohms / transimpedance to its output; the sum is taken times
+    the output's scale, then its bias added. A hidden unit answers +1 or -1, by its sign, where the
+    layer has no thresholds; else the number of thresholds that its sum reaches less half their number. The
+    last layer's signs are the new state; at 0 a neuron keeps its old one. A cue stops when it stays, or
+    comes back to an earlier state. Where a conversion is at either end of the ADC, the tile's gain is
+    lowered by one and its product made again.
+
+    Report, see `OpenReport`: u8 layer and u8 tile with conversions at their end at the lowest gain, which
+    ends the job (255: none); u16 number of tiles, u16 number of states S, u32 number of sums T; u8 gain index
+    per tile; u8 changes per cue; a bit per cue that settled; S times a bit per cue and neuron: with a trace
+    all states from the cues on, else the last alone; T times an i64 per cue: states times biased sums,
+    over all neurons, for every state of a trace.
+    """
+
+    OPCODE = 0x3C
+    CLASS = OpClass.READ
+    REPLY = Started
+
+    job_id: U32
+    """As of `StartProgram`."""
+    layers: U8
+    neurons: U16
+    cues: U16
+    max_iterations: U8
+    reads: U8
+    """Products summed."""
+    trace: U8
+    """1 to report the state after every iteration."""
+    common_ohms: U32
+    """A multiple of every transimpedance of the chip."""
+    staged_bytes: U32
+    staged_crc: U32
+
+
+@dataclass(frozen=True)
+class StartScan(Request[Started]):
+    """Look for devices that do not move, inside the board. Needs the lease; moves every healthy device.
+
+    Staged: a u16 code per SET voltage, then one per RESET voltage. Every device is read; then, pair by pair,
+    those whose sums have differed by less than `moved` get the SET pulse, all are read, those still so get
+    the RESET pulse, all are read. At the end all get the last RESET pulse and are read once more.
+
+    Report, see `OpenReport`, each block over all devices row by row: u16 lowest and u16 highest sum of codes;
+    u16 final sum, over `final_reads`; u16 pulses.
+    """
+
+    OPCODE = 0x3D
+    CLASS = OpClass.EFFECT
+    REPLY = Started
+
+    job_id: U32
+    """As of `StartProgram`."""
+    array: U8
+    gain: U8
+    reads: U8
+    final_reads: U8
+    pairs: U8
+    moved: U16
+    """Sum of codes."""
+    set_gate_code: U16
+    reset_gate_code: U16
+    width_ns: U32
+    staged_crc: U32
+
+
+@dataclass(frozen=True)
 class Job(Message):
     """How far a job is."""
 
@@ -630,14 +708,15 @@ class Job(Message):
     fault: U8
     """`Fault` that ended it, if one did."""
     round: U16
+    """Of a scan the pulses of a device so far, of a chain the times through all layers."""
     devices: U32
-    """Selected."""
+    """Selected; of a chain the cues."""
     verified: U32
-    """Within tolerance at their last read."""
+    """Within tolerance at their last read; moved, in a scan; of a chain the cues that settled."""
     gave_up: U32
     pulses: U32
     reads: U32
-    """Conversions."""
+    """Conversions of devices; of a chain vector products of its tiles."""
 
 
 @dataclass(frozen=True)
@@ -666,6 +745,7 @@ class StopJob(Request[Job]):
 class OpenReport(Request[Result]):
     """Put a finished job's report into the result buffer.
 
+    Chain and scan: see `StartChain`, `StartScan`.
     Write-and-verify, each block over all devices row by row: u16 final sum of codes; u16 SET pulses;
     u16 RESET pulses; u16 last voltage code; u16 last gate code; u8 `Verdict`.
     """
@@ -807,6 +887,8 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     PulseMap,
     Sweep,
     StartProgram,
+    StartChain,
+    StartScan,
     GetJob,
     StopJob,
     OpenReport,

@@ -28,13 +28,16 @@
 /* Gain index that lets the chip choose per conversion. */
 #define CHIP_AUTO_GAIN 7u
 
+/* Bits after the point of a chain's scales, biases and thresholds, which count weighted sums of codes. */
+#define CHIP_CHAIN_FRACTION_BITS 24u
+
 /* Direction of a pulse that lowers conductance. */
 #define CHIP_RESET 0u
 
 /* Direction of a pulse that raises conductance. */
 #define CHIP_SET 1u
 
-#define CHIP_SCHEMA_HASH 0xff664877u
+#define CHIP_SCHEMA_HASH 0xf856fc08u
 
 /* Bytes a frame adds to a payload of less than 230 bytes: header, CRC, one of COBS, the delimiter. */
 #define CHIP_OVERHEAD 20u
@@ -223,6 +226,8 @@ enum chip_opcode {
     CHIP_OPCODE_PULSE_MAP = 0x31,
     CHIP_OPCODE_SWEEP = 0x32,
     CHIP_OPCODE_START_PROGRAM = 0x38,
+    CHIP_OPCODE_START_CHAIN = 0x3c,
+    CHIP_OPCODE_START_SCAN = 0x3d,
     CHIP_OPCODE_GET_JOB = 0x39,
     CHIP_OPCODE_STOP_JOB = 0x3a,
     CHIP_OPCODE_OPEN_REPORT = 0x3b,
@@ -566,6 +571,75 @@ struct chip_start_program {
 };
 _Static_assert(sizeof(struct chip_start_program) == 50, "layout of chip_start_program");
 
+/* StartChain, 0x3c, READ, answered by chip_started.
+ *
+ * Recall cues inside the board, on integers alone: all layers, again and again, until all are stable.
+ *
+ * Pulses nothing and needs no lease. Staged, layer by layer: u8 tiles, u8 bits of the inputs, u16 outputs,
+ * u16 inputs, u16 thresholds; 10 bytes a tile: u8 array, first row, rows, first column, columns, gain index,
+ * u16 first output, first input; a u32 scale per output, an i64 bias per output, an i64 per threshold,
+ * ascending. Then a bit per cue and neuron, cue by cue, least significant first, 1 for +1.
+ *
+ * A tile drives its rows with its inputs, positive and negative parts apart, and each pair of columns adds
+ * (even column - odd column) * common_ohms / transimpedance to its output; the sum is taken times the
+ * output's scale, then its bias added. A hidden unit answers +1 or -1, by its sign, where the layer has no
+ * thresholds; else the number of thresholds that its sum reaches less half their number. The last layer's
+ * signs are the new state; at 0 a neuron keeps its old one. A cue stops when it stays, or comes back to an
+ * earlier state. Where a conversion is at either end of the ADC, the tile's gain is lowered by one and its
+ * product made again.
+ *
+ * Report, see `OpenReport`: u8 layer and u8 tile with conversions at their end at the lowest gain, which
+ * ends the job (255: none); u16 number of tiles, u16 number of states S, u32 number of sums T; u8 gain index
+ * per tile; u8 changes per cue; a bit per cue that settled; S times a bit per cue and neuron: with a trace
+ * all states from the cues on, else the last alone; T times an i64 per cue: states times biased sums, over
+ * all neurons, for every state of a trace.
+ */
+struct chip_start_chain {
+    /* As of `StartProgram`. */
+    uint32_t job_id;
+    uint8_t layers;
+    uint16_t neurons;
+    uint16_t cues;
+    uint8_t max_iterations;
+    /* Products summed. */
+    uint8_t reads;
+    /* 1 to report the state after every iteration. */
+    uint8_t trace;
+    /* A multiple of every transimpedance of the chip. */
+    uint32_t common_ohms;
+    uint32_t staged_bytes;
+    uint32_t staged_crc;
+};
+_Static_assert(sizeof(struct chip_start_chain) == 24, "layout of chip_start_chain");
+
+/* StartScan, 0x3d, EFFECT, answered by chip_started.
+ *
+ * Look for devices that do not move, inside the board. Needs the lease; moves every healthy device.
+ *
+ * Staged: a u16 code per SET voltage, then one per RESET voltage. Every device is read; then, pair by pair,
+ * those whose sums have differed by less than `moved` get the SET pulse, all are read, those still so get
+ * the RESET pulse, all are read. At the end all get the last RESET pulse and are read once more.
+ *
+ * Report, see `OpenReport`, each block over all devices row by row: u16 lowest and u16 highest sum of codes;
+ * u16 final sum, over `final_reads`; u16 pulses.
+ */
+struct chip_start_scan {
+    /* As of `StartProgram`. */
+    uint32_t job_id;
+    uint8_t array;
+    uint8_t gain;
+    uint8_t reads;
+    uint8_t final_reads;
+    uint8_t pairs;
+    /* Sum of codes. */
+    uint16_t moved;
+    uint16_t set_gate_code;
+    uint16_t reset_gate_code;
+    uint32_t width_ns;
+    uint32_t staged_crc;
+};
+_Static_assert(sizeof(struct chip_start_scan) == 23, "layout of chip_start_scan");
+
 /* GetJob, 0x39, PURE, answered by chip_job.
  *
  * Ask how far a job is.
@@ -588,8 +662,9 @@ _Static_assert(sizeof(struct chip_stop_job) == 4, "layout of chip_stop_job");
  *
  * Put a finished job's report into the result buffer.
  *
- * Write-and-verify, each block over all devices row by row: u16 final sum of codes; u16 SET pulses; u16
- * RESET pulses; u16 last voltage code; u16 last gate code; u8 `Verdict`.
+ * Chain and scan: see `StartChain`, `StartScan`. Write-and-verify, each block over all devices row by row:
+ * u16 final sum of codes; u16 SET pulses; u16 RESET pulses; u16 last voltage code; u16 last gate code; u8
+ * `Verdict`.
  */
 struct chip_open_report {
     uint32_t job_id;
@@ -861,14 +936,15 @@ struct chip_job {
     uint8_t state;
     /* `Fault` that ended it, if one did. */
     uint8_t fault;
+    /* Of a scan the pulses of a device so far, of a chain the times through all layers. */
     uint16_t round;
-    /* Selected. */
+    /* Selected; of a chain the cues. */
     uint32_t devices;
-    /* Within tolerance at their last read. */
+    /* Within tolerance at their last read; moved, in a scan; of a chain the cues that settled. */
     uint32_t verified;
     uint32_t gave_up;
     uint32_t pulses;
-    /* Conversions. */
+    /* Conversions of devices; of a chain vector products of its tiles. */
     uint32_t reads;
 };
 _Static_assert(sizeof(struct chip_job) == 28, "layout of chip_job");
@@ -942,6 +1018,8 @@ _Static_assert(sizeof(struct chip_refusal) == 69, "layout of chip_refusal");
     X(PULSE_MAP, pulse_map, EFFECT, 10, 0, PULSED) \
     X(SWEEP, sweep, EFFECT, 16, 0, RESULT) \
     X(START_PROGRAM, start_program, EFFECT, 50, 0, STARTED) \
+    X(START_CHAIN, start_chain, READ, 24, 0, STARTED) \
+    X(START_SCAN, start_scan, EFFECT, 23, 0, STARTED) \
     X(GET_JOB, get_job, PURE, 4, 0, JOB) \
     X(STOP_JOB, stop_job, PURE, 4, 0, JOB) \
     X(OPEN_REPORT, open_report, PURE, 4, 0, RESULT) \

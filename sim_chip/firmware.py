@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 from firmware_protocol import bulk
 from firmware_protocol import messages as m
 from firmware_protocol.jobs import JobState
+from firmware_protocol.plans import chain_report_bytes
 from firmware_protocol.rails import PULSE_RAILS
 from firmware_protocol.status import Status
 from firmware_protocol.wire import Message, Request
 from sim_chip.buffers import ResultBuffer, Staging
+from sim_chip.chain_job import ChainJob
 from sim_chip.chip import VirtualChip
 from sim_chip.converters import FIFOS_PER_ARRAY
 from sim_chip.guard import COARSE_TICK_NS, Permits, PulseRules, Refused, check_range
-from sim_chip.jobs import Jobs
+from sim_chip.jobs import BoardJob, Jobs
 from sim_chip.limits import LimitStore, storable
 from sim_chip.oplog import EffectLog
 from sim_chip.program import Program, check_plan
@@ -30,6 +32,7 @@ from sim_chip.readout import (
     read_cells,
     vectors,
 )
+from sim_chip.scan_job import ScanJob
 from sim_chip.supply import Supply
 
 STAGING_BYTES: Final = 128 * 1024
@@ -83,6 +86,8 @@ class Firmware:
             m.PulseMap: self._pulse_map,
             m.Sweep: self._sweep,
             m.StartProgram: self._start_program,
+            m.StartChain: self._start_chain,
+            m.StartScan: self._start_scan,
             m.GetJob: self._get_job,
             m.StopJob: self._stop_job,
             m.OpenReport: self._open_report,
@@ -295,33 +300,59 @@ class Firmware:
     def _start_program(self, request: m.StartProgram) -> Reply | Steps:
         if self.jobs.knows(request.job_id):
             return m.Started(request.job_id)
+        self._may_start(request)
+        check_plan(request, self.chip, self._rules)
+        shape = self.chip.parameters
+        staged = self.staging.take(bulk.plan_bytes(shape.devices), request.staged_crc)
+        program = Program(request, shape, staged)
+        return self._started(program, program.rounds(self.chip, self._job_pulser().give))
+
+    def _start_scan(self, request: m.StartScan) -> Reply | Steps:
+        if self.jobs.knows(request.job_id):
+            return m.Started(request.job_id)
+        self._may_start(request)
+        staged = self.staging.take(4 * request.pairs, request.staged_crc)
+        scan = ScanJob(request, self.chip, self._rules, staged)
+        return self._started(scan, scan.rounds(self._job_pulser().give))
+
+    def _start_chain(self, request: m.StartChain) -> Reply | Steps:
+        if self.jobs.knows(request.job_id):
+            return m.Started(request.job_id)
+        self._use_chip(request)
+        longest = chain_report_bytes(
+            request.cues, request.neurons, request.max_iterations, trace=bool(request.trace)
+        )
+        self.result.check_fits(longest)
+        chain = ChainJob(request, self.chip, self.staging.take(request.staged_bytes, request.staged_crc))
+        return self._started(chain, chain.rounds())
+
+    def _may_start(self, request: m.StartProgram | m.StartScan) -> None:
         if self._log.knows_job(request.job_id):
             raise Refused(Status.BAD_ARGUMENT, f"job {request.job_id} was begun before; take another number")
         self._use_chip(request)
         self._permits.check_lease()
-        check_plan(request, self.chip, self._rules)
-        shape = self.chip.parameters
-        staged = self.staging.take(bulk.plan_bytes(shape.devices), request.staged_crc)
-        return self._program_started(Program(request, shape, staged))
 
-    def _program_started(self, program: Program) -> Steps:
-        """The job keeps the pace it was started with, whatever later sessions may do faster."""
-        yield from ()
+    def _job_pulser(self) -> Pulser:
+        """A job keeps the pace it was started with, whatever later sessions may do faster."""
         pulser = Pulser(self.chip)
         pulser.pulses_per_second = self.pulser.pulses_per_second
-        self.jobs.start(program, program.rounds(self.chip, pulser.give))
-        return m.Started(program.plan.job_id)
+        return pulser
+
+    def _started(self, job: BoardJob, rounds: Generator[None]) -> Steps:
+        yield from ()
+        self.jobs.start(job, rounds)
+        return m.Started(job.job_id)
 
     def _get_job(self, request: m.GetJob) -> Reply:
         return self.jobs.find(request.job_id).progress()
 
     def _stop_job(self, request: m.StopJob) -> Reply:
-        program = self.jobs.find(request.job_id)
-        program.stop_wanted = True
-        return program.progress()
+        job = self.jobs.find(request.job_id)
+        job.stop_wanted = True
+        return job.progress()
 
     def _open_report(self, request: m.OpenReport) -> Reply:
-        program = self.jobs.find(request.job_id)
-        if program.state is JobState.RUNNING:
+        job = self.jobs.find(request.job_id)
+        if job.state is JobState.RUNNING:
             raise Refused(Status.BUSY, f"job {request.job_id} is running")
-        return self.result.fill(program.report())
+        return self.result.fill(job.report())

@@ -239,7 +239,7 @@ class VirtualMcu:
         if self._permits.lease.left(now) != 0.0:
             return
         acts = self._operation is not None and self._operation.is_effect
-        if acts or self._firmware.jobs.running or self._supply.is_raised:
+        if acts or self._firmware.jobs.needs_lease or self._supply.is_raised:
             self._make_safe(Fault.LEASE_LAPSED)
         else:
             self._permits.lease.drop()

@@ -92,9 +92,12 @@ def check_plan(plan: StartProgram, chip: VirtualChip, rules: PulseRules) -> None
 class Program:
     """One write-and-verify job: what is known of every device, and the rounds that bring it to target."""
 
+    needs_lease = True
+
     def __init__(self, plan: StartProgram, shape: ChipParameters, staged: bytes) -> None:
         devices = shape.devices
         self.plan = plan
+        self.job_id, self.array = plan.job_id, plan.array
         self._cols = shape.cols
         self.state = JobState.RUNNING
         self.fault = Fault.NONE

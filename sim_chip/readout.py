@@ -127,6 +127,13 @@ def phases(inputs: NDArray[np.int64], request: Multiply, row_code_max: int = 1) 
 
 def multiply(chip: VirtualChip, request: Multiply, inputs: NDArray[np.int64]) -> Generator[int, None, bytes]:
     """The result bytes of `Multiply`; yields the vectors done so far."""
+    return bulk.pack_products(request, *(yield from products(chip, request, inputs)))
+
+
+def products(
+    chip: VirtualChip, request: Multiply, inputs: NDArray[np.int64]
+) -> Generator[int, None, tuple[NDArray[np.int64], NDArray[np.bool_]]]:
+    """Sums of codes and clipped flags, (vectors, columns) each; yields the vectors done so far."""
     chip.set_gain(request.array, request.gain)
     wanted = np.zeros(chip.parameters.cols, np.uint8)
     wanted[request.col : request.col + request.col_count] = 1
@@ -145,7 +152,7 @@ def multiply(chip: VirtualChip, request: Multiply, inputs: NDArray[np.int64]) ->
         sums.append(total)
         clipped.append(ends)
         yield first + len(part)
-    return bulk.pack_products(request, np.concatenate(sums), np.concatenate(clipped))
+    return np.concatenate(sums), np.concatenate(clipped)
 
 
 def _codes(

@@ -11,6 +11,7 @@ from chipctl.chip import Chip
 from chipctl.converters import SPAN
 from chipctl.errors import SaturationError
 from chipctl.mapping import Placement, Tile, weights_from
+from chipctl.memory.chain import Network, run_chain
 from chipctl.memory.learning import Hidden, Layer, Recall, settle
 from chipctl.memory.learning.layers import activate
 
@@ -87,11 +88,16 @@ class AssociativeMemory:
     _gains: dict[tuple[int, int], int] = field(default_factory=dict)
     """TIA gain index in use per layer and tile."""
 
-    def recall(self, cues: NDArray[np.int8], max_iterations: int = 20) -> ChipRecall:
+    def recall(
+        self, cues: NDArray[np.int8], max_iterations: int = 20, *, on_board: bool = False
+    ) -> ChipRecall:
         """Recall all cues, shape (cues, neurons) of ±1, synchronously until each is stable.
 
-        One product per tile and iteration serves all cues. A tie keeps the neuron's old state.
+        One product per tile and iteration serves all cues. A tie keeps the neuron's old state. With
+        `on_board` the board runs all of it by itself, on integers, with the same result for the same noise.
         """
+        if on_board:
+            return self._recall_on_board(np.asarray(cues, np.int8), max_iterations)
         seen: list[Fields] = []
 
         def fields_of(states: States) -> Fields:
@@ -117,6 +123,31 @@ class AssociativeMemory:
             measured = self._layer_fields(index, states, self._bits(index))
             self.corrections.append(Correction.fitted(expected, measured))
             states = activate(expected + layer.bias, layer.gain, self.hidden)
+
+    def _recall_on_board(self, cues: NDArray[np.int8], max_iterations: int) -> ChipRecall:
+        """The chain job."""
+        hidden_bits = 1 if self.hidden == "sign" else TANH_BITS
+        lines = [
+            (correction.slope, correction.offset)
+            for correction in self.corrections or [Correction.none(len(layer.bias)) for layer in self.layers]
+        ]
+        network = Network(self.placement, self.layers, lines, hidden_bits, self.reads, self._all_gains())
+        found = run_chain(self.chip, network, cues, max_iterations)
+        self._gains.update(network.gains)
+        energies = -0.5 * (found.products + found.states @ self.layers[-1].bias.astype(np.float64))
+        return ChipRecall(found.states, found.iterations, found.settled, energies)
+
+    def _all_gains(self) -> dict[tuple[int, int], int]:
+        return {
+            (index, number): self._gain((index, number), tile)
+            for index, tiles in enumerate(self.placement.layers)
+            for number, tile in enumerate(tiles)
+        }
+
+    def _gain(self, key: tuple[int, int], tile: Tile) -> int:
+        """TIA gain index in use for a tile."""
+        typical = _TYPICAL_LOAD * tile.region.rows * self._amps_per_unit
+        return self._gains.setdefault(key, self.chip.readout.highest_gain(typical))
 
     def likeness(self) -> float:
         """Correlation of the weights that the chip holds now, read once, with those it should hold.
@@ -156,11 +187,12 @@ class AssociativeMemory:
         readout = self.chip.readout
         volts = np.zeros((len(inputs), self.chip.rows))
         volts[:, tile.region.slices[0]] = inputs * readout.read_volts
-        guess = readout.highest_gain(_TYPICAL_LOAD * tile.region.rows * self._amps_per_unit)
-        gain = self._gains.setdefault(key, guess)
+        gain = self._gain(key, tile)
         while True:
             try:
-                return self.chip.multiply(tile.array, volts, input_bits=bits, reads=self.reads, gain=gain)
+                return self.chip.multiply(
+                    tile.array, volts, input_bits=bits, reads=self.reads, gain=gain, balanced=True
+                )
             except SaturationError:
                 if gain == 0:
                     raise

@@ -69,3 +69,18 @@ def test_a_scan_above_the_limits_gives_no_pulse(make_chip):
     with pytest.raises(ValueError, match="above this board's limit"):
         scan(chip, 0)
     assert chip.board.state().total_pulses == 0
+
+
+def test_a_scan_on_the_board_is_the_hosts_bit_by_bit(make_chip):
+    driven, on_board = make_chip("poor", seed=8), make_chip("poor", seed=8)
+
+    wanted, found = scan(driven, 1), scan(on_board, 1, on_board=True)
+
+    np.testing.assert_array_equal(found.faults.kinds, wanted.faults.kinds)
+    np.testing.assert_allclose(found.faults.conductance, wanted.faults.conductance, rtol=1e-9)
+    np.testing.assert_allclose(found.lowest, wanted.lowest, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(found.highest, wanted.highest, rtol=1e-9, atol=1e-15)
+    assert (found.pulses, found.reads) == (wanted.pulses, wanted.reads)
+    np.testing.assert_array_equal(
+        on_board.truth.conductance_units(1), driven.truth.conductance_units(1), strict=True
+    )

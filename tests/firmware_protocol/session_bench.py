@@ -100,7 +100,7 @@ class Board:
                 return self.welcome(), Status.OK
             case Safe():
                 self.safes += 1
-                return StateReply(*[0] * 10), Status.OK
+                return StateReply(*[0] * 11), Status.OK
             case Wait(number):
                 if number in self.refuse:
                     return Refusal(Executed.NO, 0, "refused"), Status.OVER_LIMIT

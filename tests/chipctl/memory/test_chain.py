@@ -1,0 +1,98 @@
+"""A recall inside the board is the host's own loop, state by state, on the same noise."""
+
+import numpy as np
+import pytest
+
+from chipctl.errors import DeviceError
+from chipctl.mapping import array_targets, place
+from chipctl.memory.associative import AssociativeMemory
+from chipctl.memory.learning import Layer, Robust, train
+from chipctl.profile import FaultMap
+from firmware_protocol.messages import StartChain
+
+PATTERNS = np.random.default_rng(3).choice([-1, 1], (6, 64)).astype(np.int8)
+SIZES = [(64, 64), (64, 16, 64), (64, 16, 24, 64), (80, 20, 80)]
+
+
+def cues_of(patterns, number, seed=4):
+    flips = np.random.default_rng(seed).random((number, patterns.shape[1])) < 0.2
+    return np.where(flips, -1, 1).astype(np.int8) * np.resize(patterns, (number, patterns.shape[1]))
+
+
+@pytest.fixture
+def twins(make_chip):
+    """The same noisy chip twice, holding the same trained layers."""
+
+    def make(sizes, hidden):
+        patterns = np.random.default_rng(5).choice([-1, 1], (6, sizes[0])).astype(np.int8)
+        layers = train(patterns, sizes, rule=Robust(steps=100, hidden=hidden, seed=1)).layers
+        placement = place(sizes, 3, 64, 64)
+        healthy = {array: FaultMap.none(64, 64) for array in range(3)}
+        conductance = np.zeros((3, 64, 64))
+        for array, plan in array_targets(placement, [layer.weights for layer in layers], healthy).items():
+            conductance[array] = plan.target
+        chips = [make_chip("good", seed=6, conductance=conductance) for _ in range(2)]
+        return patterns, [AssociativeMemory(chip, placement, layers, hidden) for chip in chips]
+
+    return make
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize("hidden", ["sign", "tanh"])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_recall_on_the_board_is_the_hosts_bit_by_bit(twins, sizes, hidden, calibrated):
+    patterns, (driven, on_board) = twins(sizes, hidden)
+    cues = cues_of(patterns, 40)
+    for memory in (driven, on_board) if calibrated else ():
+        memory.calibrate(cues)
+
+    wanted = driven.recall(cues, 8)
+    found = on_board.recall(cues, 8, on_board=True)
+
+    np.testing.assert_array_equal(found.states, wanted.states)
+    np.testing.assert_array_equal(found.iterations, wanted.iterations)
+    np.testing.assert_array_equal(found.settled, wanted.settled)
+    np.testing.assert_allclose(found.energies, wanted.energies, rtol=1e-6, atol=1e-6)
+    assert on_board.chip.book() == driven.chip.book()
+
+
+def test_a_recall_on_the_board_takes_few_round_trips_and_no_lease(twins):
+    patterns, (_, memory) = twins((64, 16, 64), "sign")
+    memory.recall(cues_of(patterns, 2), on_board=True)
+    before = memory.chip.board.link_statistics().round_trips
+    memory.recall(cues_of(patterns, 40), on_board=True)
+    assert memory.chip.board.link_statistics().round_trips - before <= 12
+    assert not memory.chip.board.state().armed
+
+
+def test_a_field_of_zero_keeps_the_old_state(make_chip):
+    blank = Layer(np.zeros((64, 64), np.float32), np.zeros(64, np.float32), np.ones((), np.float32))
+    chip = make_chip("ideal", conductance=np.zeros((3, 64, 64)))
+    found = AssociativeMemory(chip, place((64, 64), 3, 64, 64), [blank]).recall(PATTERNS, on_board=True)
+    np.testing.assert_array_equal(found.final, PATTERNS)
+    assert found.settled.all()
+
+
+def test_where_a_column_saturates_the_gain_is_lowered(make_chip):
+    held = Layer(np.ones((64, 64), np.float32), np.zeros(64, np.float32), np.ones((), np.float32))
+    conductance = np.zeros((3, 64, 64))
+    conductance[:, :, 0::2] = 150e-6
+    chip = make_chip("ideal", conductance=conductance)
+    memory = AssociativeMemory(chip, place((64, 64), 3, 64, 64), [held])
+    found = memory.recall(np.ones((1, 64), np.int8), on_board=True)
+    assert found.settled.all()
+    assert (found.final == 1).all()
+    assert memory._gains[0, 0] < memory._gain((1, 0), memory.placement.layers[0][0])
+
+
+def test_more_cues_than_a_report_holds_go_in_several_jobs(twins):
+    patterns, (_, memory) = twins((64, 64), "sign")
+    found = memory.recall(cues_of(patterns, 3000), 6, on_board=True)
+    assert found.states.shape[1:] == (3000, 64)
+    assert (found.final * np.resize(patterns, (3000, 64))).mean() > 0.7
+
+
+def test_a_chain_of_other_bytes_than_were_staged_is_refused(make_chip):
+    chip = make_chip()
+    with pytest.raises(DeviceError, match="staging_incomplete"):
+        chip.board._link.request(StartChain(5, 1, 64, 1, 5, 1, 0, 3_000_000, 12, 99))
