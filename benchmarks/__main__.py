@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from benchmarks.measure import Measured, Plan, Scale, circumstances, exit_status
+from benchmarks.pages import record_name, refresh
 
 SUBJECTS = {
     "chip": "speed, size and exactness of the virtual chip, beside its peers",
@@ -36,7 +37,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scale", choices=[s.value for s in Scale], default=Scale.QUICK.value)
     parser.add_argument("--seed", type=int, help="use fresh seeds from this one up, not the fixed ones")
     parser.add_argument("--json", action="store_true", help="print a list of records, not a table")
-    parser.add_argument("--record", action="store_true", help="keep the records in benchmarks/results")
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="keep the records in benchmarks/results, and the tables in docs up to date with the full ones",
+    )
     return parser.parse_args()
 
 
@@ -46,7 +51,10 @@ def _told(lines: Iterator[Measured]) -> Iterator[Measured]:
         yield line
 
 
-def _keep(path: Path, lines: list[Measured]) -> None:
+def _keep(name: str, lines: list[Measured]) -> None:
+    """Write the record, and its values into the page that shows them."""
+    root = Path(__file__).parents[1]
+    path = root / "benchmarks" / "results" / name
     record = {
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
         "on": circumstances(PACKAGES),
@@ -54,6 +62,7 @@ def _keep(path: Path, lines: list[Measured]) -> None:
     }
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    refresh(root / "docs", name, record)
 
 
 def main() -> int:
@@ -67,7 +76,7 @@ def main() -> int:
     if arguments.json:
         print(json.dumps([line.record() for line in lines], indent=1, ensure_ascii=False))
     if arguments.record:
-        _keep(Path(__file__).parent / "results" / f"{arguments.subject}-{plan.scale}.json", lines)
+        _keep(record_name(arguments.subject, plan.scale, plan.seed), lines)
     return exit_status(lines)
 
 
