@@ -106,6 +106,12 @@ class VirtualChip:
         """Simulated time and energy so far, by cause, and counts."""
         return self._die.book
 
+    @property
+    def board_fj(self) -> int:
+        """What board and microcontroller took while at work, all but waiting; not in the chip's book."""
+        at_work_ns = self.clock_ns - int(self.book.time_ns[TimeCause.WAIT])
+        return 1000 * self.parameters.energy.board_mw * at_work_ns
+
     # Rails and gains ---------------------------------------------------------------------------
 
     def power_up(self) -> None:

@@ -249,7 +249,7 @@ class Firmware:
         chip = self.chip
         return m.Book(
             clock_ns=chip.clock_ns,
-            energy_fj=(*(int(aj) // 1000 for aj in chip.book.energy_aj), 0, 0),
+            energy_fj=(*chip.book.energy_fj, chip.board_fj, 0),
             reads=chip.book.reads,
             products=chip.book.products,
             set_pulses=chip.book.set_pulses,

@@ -301,13 +301,16 @@ class TimingParameters(Known):
 
 @dataclass(frozen=True)
 class EnergyParameters(Known):
-    """What each action costs the chip."""
+    """What each action costs the chip, and what the board takes meanwhile."""
 
     conversion_fj: Annotated[
         int, Within(34_000, 500_000, "fJ", "assumed for a 5 V part; Accelergy at 180 nm: 34-60 pJ at best")
     ] = 100_000
     tia_uw: Annotated[int, Within(50, 5_000, "µW", "assumed: 5 V, 100 µA; settling and converting")] = 500
     row_fj: Annotated[int, Within(1_000, 10_000, "fJ", "assumed: 1-2 pF a line; per toggled driver")] = 3_000
+    board_mw: Annotated[
+        int, Within(100, 5_000, "mW", "assumed: PIC32MZ, DACs and USB, 100 mA of 5 V; board at work")
+    ] = 500
 
 
 @dataclass(frozen=True)

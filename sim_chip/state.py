@@ -47,7 +47,7 @@ from sim_chip.registers import BANKS
 
 Bytes = NDArray[np.uint8]
 
-_MAGIC = b"SIMCHIP3"
+_MAGIC = b"SIMCHIP4"
 _ALIGN = 4096
 _LINE = 64  # fields start on cache lines
 _CLOSED, _OPEN = 0, 1

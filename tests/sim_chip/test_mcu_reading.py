@@ -153,6 +153,10 @@ def test_the_book_counts_reads_and_products(host):
     assert (book.reads, book.products) == (2 * 64 * 2, 3 * 2 * 2)
     assert book.clock_ns > 0
     assert all(book.energy_fj[:4])
+    # Half a watt of the board for as long as it was at work, apart from the chip's own
+    assert book.energy_fj[6] == 500_000 * book.clock_ns
+    host.ask(m.Wait(1000))
+    assert host.ask(m.GetBook()).energy_fj[6] == book.energy_fj[6]
 
 
 def test_a_wait_moves_the_chips_clock_by_just_that(host):
