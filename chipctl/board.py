@@ -140,6 +140,10 @@ class Board(Protocol):
         """The effects that the board remembers, also from before its last reset."""
         ...
 
+    def store_limits(self, limits: m.Limits) -> None:
+        """Replace the limits that the board keeps; it must be in its commissioning state."""
+        ...
+
     def reopen(self) -> None:
         """Begin a new session with the same chip after a `LinkError`, under the same limits."""
         ...

@@ -13,8 +13,6 @@ from chipctl.transport import open_transport
 from chipctl.visa import is_visa
 from firmware_protocol import messages as m
 
-pytest.importorskip("pyvisa_py", reason="needs pyvisa and pyvisa-py: pip install 'chipctl[visa]'")
-
 
 @pytest.fixture
 def board(tmp_path):
