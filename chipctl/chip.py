@@ -75,6 +75,8 @@ class ChipBook:
 
     seconds: float
     """The chip's own clock; simulated time on a virtual chip."""
+    spent: dict[str, float]
+    """Seconds of it by cause: settling, converting, reading out, pulses, their set-up, waiting."""
     joules: dict[str, float]
     """Of the chip, by cause: row drivers, array, TIA, ADC, SET pulses, RESET pulses."""
     board_joules: float
@@ -91,6 +93,9 @@ class ChipBook:
         """All of the chip's own energy."""
         return sum(self.joules.values())
 
+
+_TIME_CAUSES = ("settling", "converting", "reading out", "pulses", "pulse set-up", "waiting")
+"""In the order of `Book.time_ns`."""
 
 _ENERGY_CAUSES = ("row drivers", "array", "TIA", "ADC", "SET pulses", "RESET pulses")
 """Of the chip, in the order of `Book.energy_fj`; the board's comes after them."""
@@ -474,6 +479,7 @@ class Chip:
         *chip, board = (femto * 1e-15 for femto in book.energy_fj[: len(_ENERGY_CAUSES) + 1])
         return ChipBook(
             seconds=book.clock_ns * 1e-9,
+            spent={cause: ns * 1e-9 for cause, ns in zip(_TIME_CAUSES, book.time_ns, strict=False)},
             joules=dict(zip(_ENERGY_CAUSES, chip, strict=True)),
             board_joules=board,
             reads=book.reads,

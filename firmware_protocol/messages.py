@@ -446,6 +446,8 @@ class Book(Message):
 
     clock_ns: U64
     """The chip's own clock; on a virtual chip it runs by simulated time."""
+    time_ns: U64x8
+    """What of it went into settling, converting, reading out, pulses, their set-up, waiting; two spare."""
     energy_fj: U64x8
     """Row drivers, array, TIA, ADC, SET pulses, RESET pulses, board, spare."""
     reads: U64

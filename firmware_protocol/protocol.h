@@ -37,7 +37,7 @@
 /* Direction of a pulse that raises conductance. */
 #define CHIP_SET 1u
 
-#define CHIP_SCHEMA_HASH 0xf856fc08u
+#define CHIP_SCHEMA_HASH 0x63c3f414u
 
 /* Bytes a frame adds to a payload of less than 230 bytes: header, CRC, one of COBS, the delimiter. */
 #define CHIP_OVERHEAD 20u
@@ -885,6 +885,8 @@ _Static_assert(sizeof(struct chip_chunk) == 4, "layout of chip_chunk");
 struct chip_book {
     /* The chip's own clock; on a virtual chip it runs by simulated time. */
     uint64_t clock_ns;
+    /* What of it went into settling, converting, reading out, pulses, their set-up, waiting; two spare. */
+    uint64_t time_ns[8];
     /* Row drivers, array, TIA, ADC, SET pulses, RESET pulses, board, spare. */
     uint64_t energy_fj[8];
     /* Single-device reads. */
@@ -894,7 +896,7 @@ struct chip_book {
     uint64_t set_pulses;
     uint64_t reset_pulses;
 };
-_Static_assert(sizeof(struct chip_book) == 104, "layout of chip_book");
+_Static_assert(sizeof(struct chip_book) == 168, "layout of chip_book");
 
 /* Waited, 0xa3.
  *

@@ -249,6 +249,7 @@ class Firmware:
         chip = self.chip
         return m.Book(
             clock_ns=chip.clock_ns,
+            time_ns=(*map(int, chip.book.time_ns), 0, 0),
             energy_fj=(*chip.book.energy_fj, chip.board_fj, 0),
             reads=chip.book.reads,
             products=chip.book.products,

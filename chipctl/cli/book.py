@@ -30,6 +30,7 @@ def book_command(chip: ChipAddress, as_json: AsJson = False) -> None:
     print_table("energy, µJ", ("cause", ""), [*causes, total, board])
     counts = [
         ("chip's clock / s", f"{book.seconds:.6g}"),
+        *((f"of it {cause} / s", f"{seconds:.4g}") for cause, seconds in book.spent.items()),
         ("single-device reads", book.reads),
         ("analog products", book.products),
         ("SET pulses", book.set_pulses),

@@ -57,6 +57,7 @@ def test_the_book_tells_time_and_energy_by_cause(make_chip):
     swept = chip.book()
     assert rested.seconds - start.seconds == pytest.approx(100.0)
     assert rested.chip_joules == start.chip_joules
+    assert sum(rested.spent.values()) == pytest.approx(rested.seconds)
     assert read.reads - rested.reads == 4096
     assert read.joules["ADC"] - rested.joules["ADC"] == pytest.approx(4096 * 100e-12)
     assert swept.joules["SET pulses"] > read.joules["SET pulses"]

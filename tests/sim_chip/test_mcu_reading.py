@@ -153,6 +153,8 @@ def test_the_book_counts_reads_and_products(host):
     assert (book.reads, book.products) == (2 * 64 * 2, 3 * 2 * 2)
     assert book.clock_ns > 0
     assert all(book.energy_fj[:4])
+    assert all(book.time_ns[:3])
+    assert sum(book.time_ns) == book.clock_ns
     # Half a watt of the board for as long as it was at work, apart from the chip's own
     assert book.energy_fj[6] == 500_000 * book.clock_ns
     host.ask(m.Wait(1000))
