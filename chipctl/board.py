@@ -13,7 +13,7 @@ from chipctl.link import Link, LinkStatistics
 from firmware_protocol import bulk, plans
 from firmware_protocol import messages as m
 from firmware_protocol.jobs import JobState
-from firmware_protocol.rails import PULSE_RAILS, Rail
+from firmware_protocol.rails import PULSE_RAILS, ProbePoint, Rail
 from firmware_protocol.status import Status
 
 LEASE_MS = 2000
@@ -134,6 +134,10 @@ class Board(Protocol):
 
     def set_sampling(self, gain: int, sample_ns: int) -> m.Sampling:
         """Sample sooner or later at one gain, for this session."""
+        ...
+
+    def select_probe(self, array: int, point: ProbePoint, line: int = 0) -> m.Probed:
+        """Route an internal node to the probe pad."""
         ...
 
     def op_log(self) -> bulk.OpLog:
@@ -382,6 +386,10 @@ class NativeBoard:
     def set_sampling(self, gain: int, sample_ns: int) -> m.Sampling:
         """Sample sooner or later at one gain, for this session."""
         return self._link.request(m.SetSampling(gain, sample_ns))
+
+    def select_probe(self, array: int, point: ProbePoint, line: int = 0) -> m.Probed:
+        """Route an internal node to the probe pad, for this session."""
+        return self._link.request(m.SelectProbe(array, point, line))
 
     def op_log(self) -> bulk.OpLog:
         """The effects that the board remembers, also from before its last reset."""

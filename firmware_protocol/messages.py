@@ -850,6 +850,36 @@ class SetSampling(Request[Sampling]):
     sample_ns: U32
 
 
+@dataclass(frozen=True)
+class Probed(Message):
+    """Which node is at the probe pad."""
+
+    OPCODE = 0xC5
+
+    array: U8
+    point: U8
+    """`ProbePoint`."""
+    line: U8
+
+
+@dataclass(frozen=True)
+class SelectProbe(Request[Probed]):
+    """Route one internal node to the probe pad, for a scope, until another one is or the session ends.
+
+    A virtual chip has no pad: it answers which node would be there.
+    """
+
+    OPCODE = 0x45
+    CLASS = OpClass.PURE
+    REPLY = Probed
+
+    array: U8
+    point: U8
+    """`ProbePoint`."""
+    line: U8
+    """Column, of nodes that each column has."""
+
+
 # Virtual chips only
 
 
@@ -899,6 +929,7 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     ConvertTestInput,
     GetSampling,
     SetSampling,
+    SelectProbe,
     GetPlanted,
 )
 

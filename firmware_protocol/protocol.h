@@ -37,7 +37,7 @@
 /* Direction of a pulse that raises conductance. */
 #define CHIP_SET 1u
 
-#define CHIP_SCHEMA_HASH 0x63c3f414u
+#define CHIP_SCHEMA_HASH 0x3b9621fdu
 
 /* Bytes a frame adds to a payload of less than 230 bytes: header, CRC, one of COBS, the delimiter. */
 #define CHIP_OVERHEAD 20u
@@ -204,6 +204,17 @@ enum chip_rail {
     CHIP_RAIL_SCHOTTKY = 15,
 };
 
+/* What the chip can route to its probe pad. */
+enum chip_probe_point {
+    CHIP_PROBE_POINT_NONE = 0,
+    /* Of one column. */
+    CHIP_PROBE_POINT_TIA_OUTPUT = 1,
+    /* Behind the sample-and-hold of one column. */
+    CHIP_PROBE_POINT_HELD_SAMPLE = 2,
+    CHIP_PROBE_POINT_VREF_TIA = 3,
+    CHIP_PROBE_POINT_VREF_HI_CMP = 4,
+};
+
 /* The third byte of a frame's header. */
 enum chip_opcode {
     CHIP_OPCODE_HELLO = 0x01,
@@ -236,6 +247,7 @@ enum chip_opcode {
     CHIP_OPCODE_CONVERT_TEST_INPUT = 0x42,
     CHIP_OPCODE_GET_SAMPLING = 0x43,
     CHIP_OPCODE_SET_SAMPLING = 0x44,
+    CHIP_OPCODE_SELECT_PROBE = 0x45,
     CHIP_OPCODE_GET_PLANTED = 0x70,
     CHIP_OPCODE_WELCOME = 0x81,
     CHIP_OPCODE_INFO = 0x82,
@@ -252,6 +264,7 @@ enum chip_opcode {
     CHIP_OPCODE_RAILS = 0xc0,
     CHIP_OPCODE_CONVERTED = 0xc2,
     CHIP_OPCODE_SAMPLING = 0xc3,
+    CHIP_OPCODE_PROBED = 0xc5,
     CHIP_OPCODE_REFUSAL = 0xff,
 };
 
@@ -718,6 +731,21 @@ struct chip_set_sampling {
 };
 _Static_assert(sizeof(struct chip_set_sampling) == 5, "layout of chip_set_sampling");
 
+/* SelectProbe, 0x45, PURE, answered by chip_probed.
+ *
+ * Route one internal node to the probe pad, for a scope, until another one is or the session ends.
+ *
+ * A virtual chip has no pad: it answers which node would be there.
+ */
+struct chip_select_probe {
+    uint8_t array;
+    /* `ProbePoint`. */
+    uint8_t point;
+    /* Column, of nodes that each column has. */
+    uint8_t line;
+};
+_Static_assert(sizeof(struct chip_select_probe) == 3, "layout of chip_select_probe");
+
 /* GetPlanted, 0x70, PURE, answered by chip_result.
  *
  * Ask a virtual chip which devices it was made stuck; hardware answers `UNKNOWN_OPCODE`.
@@ -982,6 +1010,18 @@ struct chip_sampling {
 };
 _Static_assert(sizeof(struct chip_sampling) == 32, "layout of chip_sampling");
 
+/* Probed, 0xc5.
+ *
+ * Which node is at the probe pad.
+ */
+struct chip_probed {
+    uint8_t array;
+    /* `ProbePoint`. */
+    uint8_t point;
+    uint8_t line;
+};
+_Static_assert(sizeof(struct chip_probed) == 3, "layout of chip_probed");
+
 /* Refusal, 0xff.
  *
  * Sent instead of a reply when the frame's status is not OK.
@@ -1030,6 +1070,7 @@ _Static_assert(sizeof(struct chip_refusal) == 69, "layout of chip_refusal");
     X(CONVERT_TEST_INPUT, convert_test_input, READ, 3, 0, CONVERTED) \
     X(GET_SAMPLING, get_sampling, PURE, 0, 0, SAMPLING) \
     X(SET_SAMPLING, set_sampling, PURE, 5, 0, SAMPLING) \
+    X(SELECT_PROBE, select_probe, PURE, 3, 0, PROBED) \
     X(GET_PLANTED, get_planted, PURE, 1, 0, RESULT)
 
 #endif

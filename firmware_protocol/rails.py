@@ -35,6 +35,18 @@ class Rail(IntEnum):
     SCHOTTKY = 15
 
 
+class ProbePoint(IntEnum):
+    """What the chip can route to its probe pad."""
+
+    NONE = 0
+    TIA_OUTPUT = 1
+    """Of one column."""
+    HELD_SAMPLE = 2
+    """Behind the sample-and-hold of one column."""
+    VREF_TIA = 3
+    VREF_HI_CMP = 4
+
+
 PULSE_RAILS: Final = (Rail.VP_PAD, Rail.TVDD)
 """What moves a device: needs the lease, and is zeroed first, in this order."""
 

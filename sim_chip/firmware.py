@@ -10,7 +10,7 @@ from firmware_protocol import bulk
 from firmware_protocol import messages as m
 from firmware_protocol.jobs import JobState
 from firmware_protocol.plans import chain_report_bytes
-from firmware_protocol.rails import PULSE_RAILS
+from firmware_protocol.rails import PULSE_RAILS, ProbePoint
 from firmware_protocol.status import Status
 from firmware_protocol.wire import Message, Request
 from sim_chip.buffers import ResultBuffer, Staging
@@ -96,6 +96,7 @@ class Firmware:
             m.ConvertTestInput: self._convert_test_input,
             m.GetSampling: lambda _: self._sampling(),
             m.SetSampling: self._set_sampling,
+            m.SelectProbe: self._select_probe,
             m.GetPlanted: self._get_planted,
         }
 
@@ -213,6 +214,12 @@ class Firmware:
         except ValueError as error:
             raise Refused(Status.BAD_ARGUMENT, str(error)) from None
         return self._sampling()
+
+    def _select_probe(self, request: m.SelectProbe) -> Reply:
+        check_range("array", request.array, 0, self.chip.parameters.arrays - 1)
+        check_range("point", request.point, 0, max(ProbePoint))
+        check_range("line", request.line, 0, self.chip.parameters.cols - 1)
+        return m.Probed(request.array, request.point, request.line)
 
     def _sample_as_designed(self) -> None:
         for gain, nominal_ns in enumerate(self.chip.parameters.timing.settle_ns):

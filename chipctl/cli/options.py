@@ -23,6 +23,9 @@ ChipAddress = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+OnBoard = Annotated[
+    bool, typer.Option("--on-board", help="In one job on the board: the same result in fewer round trips.")
+]
 Config = Annotated[
     Path | None,
     typer.Option(

@@ -8,7 +8,7 @@ import typer
 from numpy.typing import NDArray
 
 from chipctl.chip import Chip
-from chipctl.cli.options import AsJson, ChipAddress, Profile, open_chip
+from chipctl.cli.options import AsJson, ChipAddress, OnBoard, Profile, open_chip
 from chipctl.cli.screen import print_json, remark, results
 from chipctl.errors import ChipctlError, ProtocolError
 from chipctl.memory.associative import AssociativeMemory, cosine
@@ -47,6 +47,7 @@ def recall_command(
         int, typer.Option(metavar="N", min=1, help="Give up after N synchronous updates.")
     ] = 20,
     profile: Profile = None,
+    on_board: OnBoard = False,
     as_json: AsJson = False,
 ) -> None:
     """Recall patterns from a memory that was programmed on the chip before. Changes nothing on it."""
@@ -55,7 +56,7 @@ def recall_command(
     rng = np.random.default_rng(seed)
     cues = read_cue(cue, neurons)[None] if cue else flip(stored.patterns, flips, rng)
     with open_chip(chip, Settings(), profile) as opened:
-        found = _on_chip(memory, stored, opened).recall(cues, max_iterations)
+        found = _on_chip(memory, stored, opened).recall(cues, max_iterations, on_board=on_board)
     nearest = cosine(found.final[:, None], stored.patterns[None])
     facts = [_facts(index, found, nearest) for index in range(len(cues))]
     if as_json:

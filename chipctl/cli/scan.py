@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from chipctl.cli.options import AsJson, ChipAddress, Config, Profile, open_chip
+from chipctl.cli.options import AsJson, ChipAddress, Config, OnBoard, Profile, open_chip
 from chipctl.cli.screen import Bars, print_json, print_table, remark
 from chipctl.faults import ScanReport, scan
 from chipctl.profile import FaultKind
@@ -24,6 +24,7 @@ def scan_command(
     ] = None,
     config: Config = None,
     profile: Profile = None,
+    on_board: OnBoard = False,
     as_json: AsJson = False,
 ) -> None:
     """Find stuck devices by pulsing every device both ways and reading after each pulse.
@@ -37,7 +38,13 @@ def scan_command(
         for index in array or range(opened.arrays):
             opened.measure_zero(index)
             with bars.stage(f"scan array {index}", 2 * len(settings.scan.set_volts)) as tell:
-                report = scan(opened, index, settings.scan, lambda p, tell=tell: tell(p.step))  # type: ignore[misc]
+                report = scan(
+                    opened,
+                    index,
+                    settings.scan,
+                    lambda p, tell=tell: tell(p.step),  # type: ignore[misc]
+                    on_board=on_board,
+                )
             reports.append(report)
             if profile:
                 opened.profile.save(profile)

@@ -10,7 +10,7 @@ from chipctl.chip import PulseShape
 from chipctl.errors import DeviceError
 from firmware_protocol.bulk import NO_ARRAY
 from firmware_protocol.messages import RESET, SET, Pulse, Wait
-from firmware_protocol.rails import Rail
+from firmware_protocol.rails import ProbePoint, Rail
 from firmware_protocol.status import Executed, Fault
 
 ONE = Region(3, 1, 5, 1)
@@ -109,3 +109,11 @@ def test_a_long_log_is_fetched_whole(make_chip):
     for _ in range(70):
         chip.pulse(0, PulseShape(SET, 1.0, 1.0, 1e-6), ONE)
     assert np.diff([effect.number for effect in chip.op_log().effects]).tolist() == [1] * 69
+
+
+def test_a_node_is_routed_to_the_probe_pad_and_one_that_there_is_not_is_refused(make_chip):
+    board = make_chip().board
+    found = board.select_probe(2, ProbePoint.TIA_OUTPUT, 63)
+    assert (found.array, found.point, found.line) == (2, ProbePoint.TIA_OUTPUT, 63)
+    with pytest.raises(DeviceError, match="bad_argument"):
+        board.select_probe(2, ProbePoint.TIA_OUTPUT, 64)
