@@ -1,6 +1,6 @@
 """How often the demo reaches its figures: `python -m benchmarks.first_light_pairs --pairs 60`.
 
-Each pair is a virtual chip of the `good` preset and a draw of ten digits, independent of each other; each runs
+Each pair is a virtual chip of the `good` preset and a draw of ten digits, independent of each other; it runs
 scan, training, programming and recall through the wire, in this process. About six seconds of CPU a pair.
 """
 
