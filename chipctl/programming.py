@@ -215,6 +215,7 @@ class _Work:
         if self._before is None:
             self._before = self._chip.board.welcome.boot_id, self._chip.board.state().safes
         if self._open is not None:
+            self._leave_alone_if_safe(*self._open)
             self._add(self._found_out(*self._open))
         done = self._report
         request = _request(self._chip, self._array, self._schedule)
@@ -234,6 +235,16 @@ class _Work:
             cause = ": internal" if job.fault else ", as it was asked to"
             raise ProgrammingError(f"array {self._array}: the board ended programming early{cause}", report)
         return report
+
+    def _leave_alone_if_safe(self, request: StartProgram, mask: NDArray[np.bool_]) -> None:
+        """End here if somebody asked for safety: not even a read puts voltages on the chip again."""
+        board, allowed = self._chip.board, self._safes_allowed
+        if allowed is None or board.state().safes <= allowed:
+            return
+        if jobs := list(board.follow(request.job_id)):
+            self._add(_report(self._chip, request, mask, self._target, jobs[-1]))
+        words = f"array {self._array}: the board was asked to be safe; it is left so"
+        raise ProgrammingError(words, self._so_far())
 
     @property
     def _safes_allowed(self) -> int | None:

@@ -63,8 +63,24 @@ def test_what_an_operator_made_safe_is_not_resumed(chip):
         chip.mcu._make_safe(Fault.LEASE_LAPSED)
         chip.board.safe()
 
-    with pytest.raises(ProgrammingError, match="asked to be safe"):
+    with pytest.raises(ProgrammingError, match="asked to be safe") as ended:
         program(chip, 0, TARGET, on_progress=once(fault_then_safe))
+    assert not chip.board.state().armed
+    assert len(set(chip.board.rails().set_codes)) == 1
+    assert ended.value.report.pulses.sum() == chip.board.state().total_pulses
+
+
+def test_what_an_operator_made_safe_while_the_host_read_is_not_resumed(chip, monkeypatch):
+    read_cells = chip.board.read_cells
+
+    def read_then_safe(*asked):
+        found = read_cells(*asked)
+        chip.board.safe()
+        return found
+
+    monkeypatch.setattr(chip.board, "read_cells", read_then_safe)
+    with pytest.raises(ProgrammingError, match="asked to be safe"):
+        program(chip, 0, TARGET, on_progress=once(lambda: chip.mcu._make_safe(Fault.LEASE_LAPSED)))
     assert not chip.board.state().armed
 
 
