@@ -48,6 +48,9 @@ class ChainJob:
 
     def _check(self) -> None:
         check_range("job_id", self._request.job_id, 1, 0xFFFFFFFF)
+        check_range("layers", self._request.layers, 1, 255)
+        check_range("neurons", self._request.neurons, 1, 0xFFFF)
+        check_range("cues", self._request.cues, 1, 0xFFFF)
         for ohms in self._ohms:
             if not 1 <= self._request.common_ohms // ohms <= 0xFFFF or self._request.common_ohms % ohms:
                 raise Refused(Status.BAD_ARGUMENT, f"common_ohms is no multiple of {ohms} up to 65535 times")
