@@ -100,9 +100,9 @@ class _Cut(BaseException):
     """Ends an operation where nothing expects it."""
 
 
-@pytest.mark.parametrize("where", ["sim_chip.die.Die.spend", "sim_chip.die.Die.burn"])
+@pytest.mark.parametrize("places", [("spend", "charge_conversions"), ("burn",)])
 def test_an_operation_that_ends_in_the_middle_leaves_nothing(
-    monkeypatch: pytest.MonkeyPatch, where: str
+    monkeypatch: pytest.MonkeyPatch, places: tuple[str, ...]
 ) -> None:
     chip, twin = (VirtualChip(preset("good"), 4) for _ in range(2))
     chip.multiply(0, np.ones(64))
@@ -112,7 +112,8 @@ def test_an_operation_that_ends_in_the_middle_leaves_nothing(
         raise _Cut
 
     with monkeypatch.context() as patched:
-        patched.setattr(where, cut)
+        for place in places:
+            patched.setattr(f"sim_chip.die.Die.{place}", cut)
         for operation in (
             lambda: chip.pulse(0, ROWS, COLS, Direction.SET, dac_code(2.2), dac_code(1.1), 1000),
             lambda: chip.read_cells(0, ROWS, COLS),
