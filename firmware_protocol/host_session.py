@@ -241,6 +241,9 @@ class HostSession:
         return distance(self._next_seq, oldest) < window and under_way + following <= self._credit
 
     def _number(self, sent: _Sent) -> _Sent:
+        """Give a request its number; Ctrl-C may come between any two lines, and no number is given twice."""
+        while self._next_seq in self._pending:
+            self._next_seq = follows(self._next_seq)
         sent.session, sent.seq = self._name, self._next_seq
         self._pending[sent.seq] = sent
         self._next_seq = follows(sent.seq)
@@ -323,6 +326,8 @@ class HostSession:
         if sent is None or sent.session != frame.session:
             self._take_repeated(frame)
             return
+        if frame.seq == self._next_seq:
+            self._next_seq = follows(frame.seq)
         del self._pending[frame.seq]
         for other in self._pending.values():
             other.due = other.due or other.order < sent.order

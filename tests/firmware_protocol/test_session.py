@@ -250,6 +250,30 @@ def test_withdrawn_requests_never_leave(bench):
     assert bench.board.order == list(range(8))
 
 
+class Interrupting(dict):
+    """Ctrl-C right after a request was noted as under way, before anything else of it is done."""
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("answered_first", [True, False])
+def test_no_number_is_given_twice_when_an_interrupt_comes_in_between(bench, answered_first):
+    bench.host._pending = Interrupting()
+    bench.host.submit(Wait(1))
+    with pytest.raises(KeyboardInterrupt):
+        bench.host.transmit(bench.now)
+    bench.host._pending = dict(bench.host._pending)
+    if answered_first:
+        bench.settle()
+
+    tickets = bench.run(*[bench.host.submit(Wait(n)) for n in (2, 3)])
+
+    assert outcomes(tickets) == OK * 2
+    assert bench.board.executed == {1: 1, 2: 1, 3: 1}
+
+
 def test_frames_shrink_while_they_fail_and_grow_again(bench):
     bench.board.result = bytes(1000)
     bench.faults = Faults(flip=1e-3)
