@@ -126,12 +126,11 @@ class AssociativeMemory:
 
     def _recall_on_board(self, cues: NDArray[np.int8], max_iterations: int) -> ChipRecall:
         """The chain job."""
-        hidden_bits = 1 if self.hidden == "sign" else TANH_BITS
         lines = [
             (correction.slope, correction.offset)
             for correction in self.corrections or [Correction.none(len(layer.bias)) for layer in self.layers]
         ]
-        network = Network(self.placement, self.layers, lines, hidden_bits, self.reads, self._all_gains())
+        network = Network(self.placement, self.layers, lines, self._bits(1), self.reads, self._all_gains())
         found = run_chain(self.chip, network, cues, max_iterations)
         self._gains.update(network.gains)
         energies = -0.5 * (found.products + found.states @ self.layers[-1].bias.astype(np.float64))

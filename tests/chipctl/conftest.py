@@ -1,5 +1,9 @@
 """Chips whose truth a test knows, driven through every byte of the wire."""
 
+import os
+import subprocess
+import sys
+import time
 from contextlib import ExitStack
 from types import SimpleNamespace
 
@@ -35,3 +39,15 @@ def make_chip():
             return chip
 
         yield make
+
+
+@pytest.fixture
+def port(tmp_path):
+    """A serial port with a virtual chip behind it, served by a process of its own."""
+    command = [sys.executable, "-m", "sim_chip.cli", "serve", "--pty", str(tmp_path / "port")]
+    board = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not os.path.exists(tmp_path / "port"):
+        time.sleep(0.01)
+    yield tmp_path / "port"
+    board.terminate()
+    board.wait(10)

@@ -16,17 +16,6 @@ from chipctl.transport import open_transport
 
 
 @pytest.fixture
-def port(tmp_path):
-    command = [sys.executable, "-m", "sim_chip.cli", "serve", "--pty", str(tmp_path / "port")]
-    board = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while not os.path.exists(tmp_path / "port"):
-        time.sleep(0.01)
-    yield tmp_path / "port"
-    board.terminate()
-    board.wait(10)
-
-
-@pytest.fixture
 def plugged_in(port, monkeypatch):
     """The operating system's list of ports, with the board in it."""
     usb = SimpleNamespace(

@@ -1,7 +1,6 @@
 """`chipctl safe` reaches the board whoever has the port: through its owner, or past it."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -30,17 +29,6 @@ with Link(open_transport(sys.argv[1])) as link:
             print("armed", flush=True)
         time.sleep(0.01)
 """
-
-
-@pytest.fixture
-def port(tmp_path):
-    command = [sys.executable, "-m", "sim_chip.cli", "serve", "--pty", str(tmp_path / "port")]
-    board = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while not os.path.exists(tmp_path / "port"):
-        time.sleep(0.01)
-    yield tmp_path / "port"
-    board.terminate()
-    board.wait(10)
 
 
 @pytest.fixture
