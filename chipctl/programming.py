@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +89,84 @@ class PulseSchedule(BaseModel):
 
 
 @dataclass(frozen=True)
+class JobIntent:
+    """What write-and-verify of some devices of an array is about to do, before anything is sent."""
+
+    job_id: int
+    """Of the job on the board, or of the host's own loop; never used twice."""
+    array: int
+    mask: NDArray[np.bool_]
+    """Devices that may get pulses, shape (rows, cols)."""
+    target: Siemens
+    """Shape (rows, cols); only what `mask` names counts."""
+    schedule: PulseSchedule
+    on_host: bool
+    """Whether the host gives the pulses, in batches announced one by one, or the board in one job."""
+
+
+@dataclass(frozen=True)
+class BatchIntent:
+    """One pulse for each of several devices, which the host is about to ask for; shapes (rows, cols)."""
+
+    job_id: int
+    """Of the `JobIntent` that it belongs to."""
+    number: int
+    """Counts the batches of the job, from 1."""
+    array: int
+    direction: int
+    width_ns: int
+    volt_codes: NDArray[np.int64]
+    """0 where a device gets no pulse."""
+    gate_codes: NDArray[np.int64]
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Devices that get a pulse."""
+        return self.volt_codes != 0
+
+
+class Journal(Protocol):
+    """Keeps what programming is about to do, and what came of it.
+
+    Each intent is told before a byte of its effect leaves the host: when it returns, the intent must be
+    where it survives the host. `None` as an outcome: it is not known what was carried out; some, all or none
+    of it may have been. An intent without an outcome means the same.
+    """
+
+    def job_begins(self, intent: JobIntent) -> None:
+        """A job, or a loop on the host, is about to be started."""
+        ...
+
+    def job_ended(self, intent: JobIntent, report: "ProgramReport | None") -> None:
+        """It has ended; the report is of this job alone, pulses per device included where they are known."""
+        ...
+
+    def batch_begins(self, intent: BatchIntent) -> None:
+        """A batch of pulses is about to be asked for (host loop only)."""
+        ...
+
+    def batch_ended(self, intent: BatchIntent, pulses: int | None) -> None:
+        """It has ended; the number of pulses given, all of the batch unless None."""
+        ...
+
+
+class NoJournal:
+    """Keeps nothing."""
+
+    def job_begins(self, intent: JobIntent) -> None:
+        """Nothing is kept."""
+
+    def job_ended(self, intent: JobIntent, report: "ProgramReport | None") -> None:
+        """Nothing is kept."""
+
+    def batch_begins(self, intent: BatchIntent) -> None:
+        """Nothing is kept."""
+
+    def batch_ended(self, intent: BatchIntent, pulses: int | None) -> None:
+        """Nothing is kept."""
+
+
+@dataclass(frozen=True)
 class ProgramProgress:
     """How far write-and-verify of an array is."""
 
@@ -149,6 +227,7 @@ def program(
     mask: NDArray[np.bool_] | None = None,
     schedule: PulseSchedule | None = None,
     on_progress: Callable[[ProgramProgress], None] | None = None,
+    journal: Journal | None = None,
 ) -> ProgramReport:
     """Bring the chosen devices of one array to their targets, in one job on the board.
 
@@ -161,6 +240,7 @@ def program(
         mask: Devices to program, shape (rows, cols); all by default.
         schedule: The policy.
         on_progress: Called a few times a second.
+        journal: Told of every effect before it is sent, and of what came of it.
 
     Raises:
         ValueError: A target or voltage is outside what the chip takes; nothing was sent.
@@ -177,6 +257,7 @@ def program(
     target = np.asarray(target, np.float64)
     check_targets(chip, array, target, mask)
     work = _Work(chip, array, target, mask, schedule, on_progress or (lambda _: None))
+    work.journal = journal or NoJournal()
     while True:
         try:
             return work.go_on()
@@ -207,6 +288,9 @@ class _Work:
         self._open: tuple[StartProgram, NDArray[np.bool_]] | None = None
         """The job of which it is not known yet what it did, and its devices."""
         self._interruptions: list[str] = []
+        self.journal: Journal = NoJournal()
+        self._intent: JobIntent | None = None
+        """Of the open job, if it has been told to the journal."""
         self._before: tuple[int, int] | None = None
         """Boot id and requests for safety before the first job."""
 
@@ -222,6 +306,10 @@ class _Work:
         mask = self._mask if done is None else self._mask & ~done.verified
         sums = _target_sums(self._chip, self._array, np.where(mask, self._target, 0.0), self._schedule)
         self._open = request, mask
+        self._intent = JobIntent(
+            request.job_id, self._array, mask, self._target, self._schedule, on_host=False
+        )
+        self.journal.job_begins(self._intent)
         try:
             jobs = self._chip.board.program(request, bulk.pack_plan(mask, sums), self._safes_allowed)
             job = self._followed(jobs)
@@ -275,6 +363,9 @@ class _Work:
 
     def _add(self, report: ProgramReport) -> ProgramReport:
         self._open = None
+        if self._intent is not None:
+            self.journal.job_ended(self._intent, report)
+            self._intent = None
         joined = _joined(self._report, report)
         self._report = replace(joined, interruptions=tuple(self._interruptions))
         return self._report
