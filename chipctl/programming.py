@@ -122,7 +122,7 @@ class BatchIntent:
     @property
     def mask(self) -> NDArray[np.bool_]:
         """Devices that get a pulse."""
-        return self.volt_codes != 0
+        return np.not_equal(self.volt_codes, 0)
 
 
 class Journal(Protocol):
@@ -219,7 +219,7 @@ class ProgramReport:
         return self.set_pulses + self.reset_pulses
 
 
-def program(
+def program(  # noqa: PLR0913 - what to do, how, and who is told
     chip: Chip,
     array: int,
     target: Siemens,
