@@ -1,16 +1,20 @@
-"""What is known of one physical chip beyond what its board reports: zeros measured, faults found."""
+"""What is known of one physical chip beyond its board's word: calibration results, zeros, faults."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from chipctl.files import replace_file
+from chipctl.results import CalibrationResult
+
+FORMAT: Final = 2
+"""Of the file. 1, without the field: zeros and fault maps only."""
 
 
 class FaultKind(IntEnum):
@@ -66,10 +70,12 @@ class ArrayProfile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     zero_codes: list[float] | None = None
-    """ADC code of zero current per column; nominal if not measured."""
+    """ADC code of zero current per column, as measured last, by whatever command; nominal if not measured."""
     scanned: datetime | None = None
     """When the fault map was taken; None if it never was."""
     stuck: list[StuckDevice] = []
+    calibration: dict[str, CalibrationResult] = {}
+    """The latest result of each procedure that measures an array, by its name."""
 
 
 class ChipProfile(BaseModel):
@@ -77,11 +83,14 @@ class ChipProfile(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    format: int = Field(FORMAT, ge=1, le=FORMAT)
     serial: str
     """Of the chip it belongs to; another chip's profile is refused."""
     rows: int
     cols: int
     arrays: dict[int, ArrayProfile]
+    calibration: dict[str, CalibrationResult] = {}
+    """The latest result of each procedure that measures the board or the chip as a whole, by its name."""
 
     @model_validator(mode="after")
     def _fits_its_geometry(self) -> Self:
@@ -116,6 +125,16 @@ class ChipProfile(BaseModel):
     def save(self, path: Path) -> None:
         """Write the profile; the old file stays whole until the new one is."""
         replace_file(path, self.model_dump_json(indent=1).encode())
+
+    def result(self, procedure: str, array: int | None = None) -> CalibrationResult | None:
+        """What a procedure found last, of an array or (None) of the chip as a whole; None if it never ran."""
+        kept = self.calibration if array is None else self.arrays[array].calibration
+        return kept.get(procedure)
+
+    def keep(self, result: CalibrationResult, array: int | None = None) -> None:
+        """Keep what a procedure found in place of what it found before."""
+        kept = self.calibration if array is None else self.arrays[array].calibration
+        kept[result.procedure] = result
 
     def fault_map(self, array: int) -> FaultMap:
         """The fault map of one array; empty if it was never scanned."""

@@ -1,0 +1,173 @@
+"""What a calibration procedure found: numbers with uncertainty, limits, date, verdict, as a profile keeps it."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    JsonValue,
+    PlainSerializer,
+    model_validator,
+)
+
+Floats = NDArray[np.float64]
+
+_DIGITS = 9
+"""Of a number in the file: far below any uncertainty, and a third of the bytes."""
+
+
+def _from_lists(value: Any) -> Floats:
+    """Numbers of any shape; null stands for what could not be measured."""
+    try:
+        numbers = np.array(value, dtype=np.float64)
+    except TypeError as error:
+        raise ValueError(f"not an array of numbers: {error}") from None
+    numbers.setflags(write=False)
+    return numbers
+
+
+def _to_lists(numbers: Floats) -> Any:
+    if numbers.ndim:
+        return [_to_lists(part) for part in numbers]
+    value = float(numbers)
+    return float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None
+
+
+Numbers = Annotated[Floats, BeforeValidator(_from_lists), PlainSerializer(_to_lists, when_used="json")]
+"""An array in memory, nested lists in a file; NaN in memory, null in a file."""
+
+
+class Verdict(StrEnum):
+    """Whether what was found is within its limits."""
+
+    PASS = "pass"
+    FAIL = "fail"
+
+
+class Quantity(BaseModel):
+    """One measured quantity: a number, or one for each column, ADC, device, ….
+
+    `value` and `sigma` have the same shape; `axes` names each dimension of it, outermost first, from
+    `gain`, `adc` (of the array, in the board's order), `row`, `col`, `rail`, `knot`, `level` and the like.
+    A value that could not be measured is NaN (null in the file), as is an uncertainty that is not known.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    unit: str
+    """SI: `S`, `A`, `V`, `Ω`, `s`, their products; `1` for a pure number, `code` for ADC or DAC codes."""
+    axes: tuple[str, ...] = ()
+    value: Numbers
+    sigma: Numbers
+    """Standard uncertainty (1 σ), same shape and unit."""
+    low: float | None = None
+    """What is accepted, both ends included; None for no bound."""
+    high: float | None = None
+    about: str = ""
+    """What it is, in words, with its sign convention."""
+
+    @classmethod
+    def of(cls, value: ArrayLike, sigma: ArrayLike, unit: str, *axes: str, about: str = "") -> Self:
+        """A quantity of which nothing is asked; `sigma` is spread over the shape of `value`."""
+        values = np.asarray(value, np.float64)
+        spread = np.broadcast_to(np.asarray(sigma, np.float64), values.shape)
+        return cls(unit=unit, axes=axes, value=values, sigma=spread, about=about)
+
+    def within(self, low: float | None = None, high: float | None = None) -> Self:
+        """The same, held against limits."""
+        return self.model_copy(update={"low": low, "high": high})
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.value.shape != self.sigma.shape or self.value.ndim != len(self.axes):
+            raise ValueError(
+                f"value {self.value.shape}, sigma {self.sigma.shape} and axes {self.axes} do not fit together"
+            )
+        return self
+
+    @property
+    def outside(self) -> int:
+        """How many values are outside the limits; one that could not be measured is not."""
+        low = -np.inf if self.low is None else self.low
+        high = np.inf if self.high is None else self.high
+        return int(np.count_nonzero((self.value < low) | (self.value > high)))
+
+
+class CalibrationResult(BaseModel):
+    """What one procedure found about one chip, or one of its arrays."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    procedure: str
+    measured: AwareDatetime
+    """UTC, when the procedure ended."""
+    run: str | None = None
+    """Name of the run that holds the data and the pictures."""
+    verdict: Verdict
+    reasons: list[str] = []
+    """Why it failed, one sentence each."""
+    valid_for: dict[str, JsonValue] = {}
+    """Under which conditions the numbers hold: read voltage, gain index, pulse width,
+    `total_pulses` (the board's count: the numbers hold while the array keeps its map), …."""
+    quick: bool = False
+    """Measured with fewer points, for a look."""
+    values: dict[str, Quantity]
+
+    @classmethod
+    def judged(
+        cls,
+        procedure: str,
+        values: Mapping[str, Quantity],
+        *,
+        valid_for: Mapping[str, JsonValue] | None = None,
+        quick: bool = False,
+        reasons: list[str] | None = None,
+    ) -> Self:
+        """A result of now, passed if every value is within its limits and there is no other reason."""
+        found = list(reasons or []) + [
+            f"{name}: {quantity.outside} of {quantity.value.size} outside "
+            f"{_bounds(quantity.low, quantity.high)} {quantity.unit}"
+            for name, quantity in values.items()
+            if quantity.outside
+        ]
+        return cls(
+            procedure=procedure,
+            measured=datetime.now(UTC),
+            verdict=Verdict.FAIL if found else Verdict.PASS,
+            reasons=found,
+            valid_for=dict(valid_for or {}),
+            quick=quick,
+            values=dict(values),
+        )
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may be used."""
+        return self.verdict is Verdict.PASS
+
+    def age(self, now: datetime | None = None) -> timedelta:
+        """How long ago it was measured."""
+        return (now or datetime.now(UTC)) - self.measured
+
+    def value(self, name: str) -> Floats:
+        """The numbers of one quantity.
+
+        Raises:
+            KeyError: The procedure found no such quantity.
+        """
+        return self.values[name].value
+
+    def sigma(self, name: str) -> Floats:
+        """Their standard uncertainty."""
+        return self.values[name].sigma
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    return f"{'-∞' if low is None else f'{low:g}'} to {'∞' if high is None else f'{high:g}'}"
