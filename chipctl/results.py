@@ -1,4 +1,4 @@
-"""What a calibration procedure found: numbers with uncertainty, limits, date, verdict, as a profile keeps it."""
+"""What a calibration procedure found: numbers with uncertainty, limits, date and verdict."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
