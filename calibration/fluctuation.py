@@ -187,9 +187,9 @@ def _useful_gains(bench: Bench) -> list[int]:
 def _converter_variance(bench: Bench, gain: int) -> float:
     """Variance (S²) that TIA and ADC add to one read, quantisation included: columns at zero current."""
     chip = bench.chip
-    request = Multiply(bench.array, gain, 1, 1, 0, 0, chip.cols, 0, 0)
+    request = Multiply(bench.array, gain, gain, 1, 1, 0, 0, chip.cols, 0, 0)
     inputs = np.zeros((_NOISE_READS, chip.rows), np.int64)
-    codes, clipped = chip.board.multiply(request, inputs)
+    codes, clipped, _ = chip.board.multiply(request, inputs)
     steady = ~clipped.any(axis=0)
     variance = np.var(codes[:, steady], axis=0, ddof=1)
     return float(np.mean(variance)) * chip.readout.lsb_siemens(gain) ** 2

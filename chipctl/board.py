@@ -72,8 +72,8 @@ class Board(Protocol):
         """Sums of ADC codes and gain indices of single-device reads, each of the region's shape."""
         ...
 
-    def multiply(self, request: m.Multiply, inputs: bulk.Ints) -> tuple[bulk.Ints, bulk.Flags]:
-        """Sums of codes and clipped flags, shape (vectors, columns) each."""
+    def multiply(self, request: m.Multiply, inputs: bulk.Ints) -> tuple[bulk.Ints, bulk.Flags, bulk.Ints]:
+        """Sums of codes and clipped flags, shape (vectors, columns) each, and gain indices (vectors,)."""
         ...
 
     def pulse(self, request: m.Pulse) -> m.Pulsed:
@@ -225,24 +225,27 @@ class NativeBoard:
         request = m.ReadCells(array, gain, reads, region.row, region.rows, region.col, region.cols)
         return bulk.unpack_cells(request, self._link.collect(self._link.request(request)))
 
-    def multiply(self, request: m.Multiply, inputs: bulk.Ints) -> tuple[bulk.Ints, bulk.Flags]:
-        """Sums of codes and clipped flags, shape (vectors, columns) each.
+    def multiply(self, request: m.Multiply, inputs: bulk.Ints) -> tuple[bulk.Ints, bulk.Flags, bulk.Ints]:
+        """Sums of codes and clipped flags, shape (vectors, columns) each, and gain indices (vectors,).
 
         `request.vectors` and `request.staged_crc` are filled in here from `inputs`, shape (vectors, rows).
+        A part that does not fit the board's buffers begins with the gain that the one before it ended with.
         """
-        sums, clipped = [], []
-        rows = inputs.shape[1]
-        for first in range(0, len(inputs), self._most_vectors(request, rows)):
-            part = inputs[first : first + self._most_vectors(request, rows)]
-            sized = replace(request, vectors=len(part))
+        sums, clipped, gains = [], [], []
+        gain, most = request.gain, self._most_vectors(request, inputs.shape[1])
+        for first in range(0, len(inputs), most):
+            part = inputs[first : first + most]
+            sized = replace(request, gain=gain, vectors=len(part))
             staged = bulk.pack_inputs(sized, part)
             self._link.stage(staged)
             sized = replace(sized, staged_crc=crc32c.crc32c(staged))
-            data = self._link.collect(self._link.request(sized, expect_s=1e-4 * len(part)))
-            some_sums, some_clipped = bulk.unpack_products(sized, data)
+            expect_s = 1e-4 * len(part) * (gain - request.least_gain + 1)
+            data = self._link.collect(self._link.request(sized, expect_s))
+            some_sums, some_clipped, gain = bulk.unpack_products(sized, data)
             sums.append(some_sums)
             clipped.append(some_clipped)
-        return np.concatenate(sums), np.concatenate(clipped)
+            gains.append(np.full(len(part), gain))
+        return np.concatenate(sums), np.concatenate(clipped), np.concatenate(gains)
 
     def _most_vectors(self, request: m.Multiply, rows: int) -> int:
         """Vectors whose inputs and sums the board's buffers hold."""

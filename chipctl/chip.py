@@ -2,103 +2,32 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
+from chipctl.bench import ChipBook, RailState, rail_states
 from chipctl.board import Board, NativeBoard, Region
 from chipctl.converters import SPAN, Dac, Readout, dac_of, readout_of
 from chipctl.errors import LinkError, ProtocolError, SaturationError
+from chipctl.limits import HostLimits, PulseShape, Rules, Staircase
 from chipctl.link import Link
+from chipctl.products import Amps, Measure, Product, product
 from chipctl.profile import ChipProfile
 from chipctl.transport import open_transport
 from firmware_protocol.bulk import OpLog
-from firmware_protocol.messages import AUTO_GAIN, RESET, SET, Multiply, Pulse, Rails, Sweep
-from firmware_protocol.rails import Rail, window
+from firmware_protocol.messages import AUTO_GAIN, Multiply
+from firmware_protocol.rails import ProbePoint, Rail
 from firmware_protocol.status import Fault
+
+__all__ = ["MOST_READS", "Amps", "Chip", "ChipBook", "HostLimits", "PulseShape", "RailState", "connect"]
 
 Siemens = NDArray[np.float64]
 Volts = NDArray[np.float64]
-Amps = NDArray[np.float64]
 
 MOST_READS = 64
 """Reads that the board sums in one request."""
-
-
-class HostLimits(BaseModel):
-    """Limits tighter than the board's own, for one session. Volts, seconds; None keeps the board's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    set_volts: float | None = Field(None, gt=0)
-    reset_volts: float | None = Field(None, gt=0)
-    gate_volts: float | None = Field(None, gt=0)
-    width: float | None = Field(None, gt=0)
-    pulses_per_device: int | None = Field(None, gt=0)
-    pulses_per_second: int | None = Field(None, gt=0)
-
-
-@dataclass(frozen=True)
-class PulseShape:
-    """One programming pulse: device polarity is `direction`, all voltages are positive."""
-
-    direction: int
-    """`SET` raises conductance, `RESET` lowers it."""
-    volts: float
-    gate_volts: float
-    width_seconds: float
-
-    @property
-    def width_ns(self) -> int:
-        """Width in whole nanoseconds."""
-        return round(self.width_seconds * 1e9)
-
-
-@dataclass(frozen=True)
-class RailState:
-    """One supply or reference voltage of the board, volts."""
-
-    rail: Rail
-    set_volts: float
-    measured_volts: float
-    low_volts: float
-    """Lowest that it may be set to."""
-    high_volts: float
-
-
-@dataclass(frozen=True)
-class ChipBook:
-    """Where the chip's time and energy went since it was powered; what the board took is kept apart."""
-
-    seconds: float
-    """The chip's own clock; simulated time on a virtual chip."""
-    spent: dict[str, float]
-    """Seconds of it by cause: settling, converting, reading out, pulses, their set-up, waiting."""
-    joules: dict[str, float]
-    """Of the chip, by cause: row drivers, array, TIA, ADC, SET pulses, RESET pulses."""
-    board_joules: float
-    """Of the board and its microcontroller; 0 where the board does not measure it."""
-    reads: int
-    """Single-device reads."""
-    products: int
-    """Analog vector products, one per bit and sign."""
-    set_pulses: int
-    reset_pulses: int
-
-    @property
-    def chip_joules(self) -> float:
-        """All of the chip's own energy."""
-        return sum(self.joules.values())
-
-
-_TIME_CAUSES = ("settling", "converting", "reading out", "pulses", "pulse set-up", "waiting")
-"""In the order of `Book.time_ns`."""
-
-_ENERGY_CAUSES = ("row drivers", "array", "TIA", "ADC", "SET pulses", "RESET pulses")
-"""Of the chip, in the order of `Book.energy_fj`; the board's comes after them."""
 
 
 class Chip:
@@ -111,6 +40,7 @@ class Chip:
         self.input_bits = info.input_bits
         self.dac: Dac = dac_of(info)
         self.readout: Readout = readout_of(info)
+        self.rules = Rules(board, self.dac)
         self.profile = ChipProfile.nominal(board.welcome.serial, self.arrays, self.rows, self.cols)
         if profile is not None:
             self.adopt(profile)
@@ -155,7 +85,7 @@ class Chip:
             SaturationError: A device is beyond the gain's range.
         """
         region = region or self.whole
-        self._check_region(array, region)
+        self.rules.check_region(array, region)
         if gain != AUTO_GAIN:
             self.readout.lsb_amps(gain)
         if reads < 1:
@@ -199,7 +129,8 @@ class Chip:
                 over 2**input_bits - 1.
             input_bits: Bits of magnitude per input; 1 suits states of -1, 0 and 1.
             reads: Products averaged.
-            gain: TIA gain index; by default the most sensitive at which no column saturates, by trying.
+            gain: TIA gain index; by default the board tries until no column saturates, from the most
+                sensitive one that takes a device at full span.
             balanced: Drive the negative phase even where no voltage is negative, so that the columns' own
                 zeros cancel without having been measured.
 
@@ -210,36 +141,18 @@ class Chip:
             ValueError: A voltage or argument is outside what the chip has; nothing was sent.
             SaturationError: A column was at the end of the ADC's range in some product.
         """
-        volts = np.atleast_2d(np.asarray(row_volts, dtype=np.float64))
-        self._check_array(array)
-        if volts.ndim != 2 or volts.shape[1] != self.rows:
-            raise ValueError(f"vectors of {self.rows} row voltages wanted, shape {volts.shape} given")
-        levels = 2**input_bits - 1
-        scaled = volts / self.readout.read_volts * levels
-        if not np.all(np.abs(scaled) <= levels * (1 + 1e-6)):
-            raise ValueError(f"row voltages must lie within ±{self.readout.read_volts:g} V")
-        inputs = np.rint(scaled).astype(np.int64)
-        signed = balanced or bool((inputs < 0).any())
-        for index in self._product_gains() if gain is None else [gain]:
-            request = Multiply(array, index, reads, input_bits, signed, 0, self.cols, 0, 0)
-            sums, clipped = self.board.multiply(request, inputs)
-            if not clipped.any():
-                break
-        else:
-            columns = np.flatnonzero(clipped.any(axis=0)).tolist()
-            raise SaturationError(
-                f"array {array}: columns {columns} at the end of the ADC's range at gain {index}"
-            )
-        zero = 0.0 if signed else self.zero_codes(array) * reads * levels
-        amps = (sums - zero) * self.readout.lsb_amps(index) / (reads * levels)
-        return np.asarray(amps.reshape(*np.shape(row_volts)[:-1], self.cols))
+        first, least = (self.sensitive_gain, 0) if gain is None else (gain, gain)
+        return self.product(array, row_volts, Measure(first, least, input_bits, reads, balanced)).amps
 
-    def _product_gains(self) -> list[int]:
-        """Gain indices that take at least one device at full span, most sensitive first."""
-        one_device = SPAN * self.readout.read_volts
-        gains = range(len(self.readout.gain_ohms))
-        fitting = [gain for gain in gains if self.readout.full_scale_amps(gain) >= one_device]
-        return sorted(fitting, key=lambda gain: -self.readout.gain_ohms[gain])
+    def product(self, array: int, row_volts: ArrayLike, measure: Measure) -> Product:
+        """`multiply`, and the gain that it ended with."""
+        self.rules.check_array(array)
+        return product(self.board, self.readout, array, row_volts, measure, self.zero_codes(array))
+
+    @property
+    def sensitive_gain(self) -> int:
+        """The most sensitive TIA gain index that takes one device at full span."""
+        return self.readout.highest_gain(SPAN * self.readout.read_volts)
 
     def zero_codes(self, array: int) -> NDArray[np.float64]:
         """ADC code of zero current per column, shape (cols,): measured if it was, else nominal."""
@@ -248,9 +161,9 @@ class Chip:
 
     def measure_zero(self, array: int, reads: int = MOST_READS) -> NDArray[np.float64]:
         """Measure and keep the ADC code of zero current per column, no row being driven."""
-        self._check_array(array)
-        request = Multiply(array, 0, reads, 1, 0, 0, self.cols, 0, 0)
-        sums, _ = self.board.multiply(request, np.zeros((1, self.rows), np.int64))
+        self.rules.check_array(array)
+        request = Multiply(array, 0, 0, reads, 1, 0, 0, self.cols, 0, 0)
+        sums, _, _ = self.board.multiply(request, np.zeros((1, self.rows), np.int64))
         zero = sums[0] / reads
         self.profile.arrays[array].zero_codes = zero.tolist()
         return np.asarray(zero)
@@ -267,32 +180,7 @@ class Chip:
             OutcomeUnknown: The board did not answer; some pulses may have been given.
         """
         region = region or self.whole
-        return self.board.pulse(self.check_pulse(array, shape, region, count)).pulses
-
-    def check_pulse(self, array: int, shape: PulseShape, region: Region, count: int) -> Pulse:
-        """The request that `pulse` sends, checked against the board's limits; nothing is sent.
-
-        Raises:
-            ValueError: Outside the chip, or above the board's limits.
-        """
-        self._check_region(array, region)
-        volt, gate = self.pulse_codes(shape.direction, shape.volts, shape.gate_volts)
-        self.check_width(shape.width_ns)
-        most = min(self.board.limits.pulses_per_device, 0xFFFF)
-        if not 1 <= count <= most:
-            raise ValueError(f"{count} pulses: this board gives a device 1 to {most} at a time")
-        return Pulse(
-            array,
-            shape.direction,
-            int(volt),
-            int(gate),
-            shape.width_ns,
-            count,
-            region.row,
-            region.rows,
-            region.col,
-            region.cols,
-        )
+        return self.board.pulse(self.rules.pulse(array, shape, region, count)).pulses
 
     def pulse_each(
         self, array: int, direction: int, volts: Volts, gate_volts: Volts, width_seconds: float
@@ -301,7 +189,7 @@ class Chip:
 
         Changes the devices. Returns the number of pulses given; raises as `pulse`.
         """
-        self._check_array(array)
+        self.rules.check_array(array)
         if volts.shape != (self.rows, self.cols) or gate_volts.shape != volts.shape:
             raise ValueError(f"voltages of shape {(self.rows, self.cols)} wanted, {volts.shape} given")
         chosen = ~np.isnan(volts)
@@ -334,20 +222,12 @@ class Chip:
             SaturationError: A current was beyond the ADC's range; the device was swept all the same.
             OutcomeUnknown: The board did not answer; some steps may have been given.
         """
-        self._check_region(array, Region(row, 1, col, 1))
-        steps = np.asarray(volts, np.float64)
-        most = min(self.board.limits.pulses_per_device, 0xFFFF)
-        if steps.ndim != 1 or not 1 <= steps.size <= most:
-            raise ValueError(f"a staircase has 1 to {most} voltages in a row, not shape {steps.shape}")
-        volt_codes, gate = self.pulse_codes(direction, steps, gate_volts)
-        dwell_ns = round(dwell_seconds * 1e9)
-        self.check_width(dwell_ns)
-        request = Sweep(array, direction, row, col, int(gate), dwell_ns, 0, 0)
-        codes, gains = self.board.sweep(request, volt_codes)
+        stairs = Staircase(row, col, direction, volts, gate_volts, dwell_seconds)
+        codes, gains = self.board.sweep(*self.rules.staircase(array, stairs))
         if np.any(codes >= self.readout.full_scale):
             raise SaturationError(
                 f"array {array}: the current of row {row}, column {col} was beyond the ADC's range at "
-                f"{steps[int(np.argmax(codes))]:g} V; sweep to lower voltages"
+                f"{np.asarray(volts)[int(np.argmax(codes))]:g} V; sweep to lower voltages"
             )
         scale = np.array([self.readout.lsb_amps(g) for g in range(len(self.readout.gain_ohms))])
         return np.asarray((codes - self.zero_codes(array)[col]) * scale[gains])
@@ -355,40 +235,12 @@ class Chip:
     def pulse_codes(
         self, direction: int, volts: ArrayLike, gate_volts: ArrayLike
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """DAC codes of pulse and gate voltages, checked against the board's limits.
-
-        Raises:
-            ValueError: Above a limit, negative, or outside the DAC's range.
-        """
-        limits = self.board.limits
-        top = {SET: limits.set_code, RESET: limits.reset_code}[direction]
-        name = {SET: "SET", RESET: "RESET"}[direction]
-        volt_codes = self._limited(volts, top, name)
-        gate_codes = self._limited(gate_volts, limits.gate_code, "gate")
-        return volt_codes, gate_codes
-
-    def _limited(self, volts: ArrayLike, top: int, name: str) -> NDArray[np.int64]:
-        if np.any(np.asarray(volts) < 0):
-            raise ValueError(f"{name} voltages are given as positive numbers")
-        codes = np.asarray(self.dac.to_codes(volts), dtype=np.int64)
-        if np.any(codes > top):
-            highest, limit = float(np.max(np.asarray(volts))), float(self.dac.to_volts(top))
-            raise ValueError(f"{name} voltage {highest:.3f} V is above this board's limit of {limit:.3f} V")
-        return codes
+        """DAC codes of pulse and gate voltages; raises ValueError above a limit of the board."""
+        return self.rules.pulse_codes(direction, volts, gate_volts)
 
     def check_width(self, width_ns: int) -> None:
-        """Refuse a pulse width that the board would refuse.
-
-        Raises:
-            ValueError: Not on the timer's grid, or above the limit.
-        """
-        info, most = self.board.info, self.board.limits.width_ns
-        tick = info.tick_ns if width_ns <= info.fine_width_ns else info.coarse_tick_ns
-        if width_ns < 1 or width_ns % tick or width_ns > most:
-            raise ValueError(
-                f"pulse width {width_ns} ns: the board times multiples of {info.tick_ns} ns up to "
-                f"{info.fine_width_ns} ns and of {info.coarse_tick_ns} ns above, up to {most} ns"
-            )
+        """Raise ValueError for a pulse width that the board would refuse."""
+        self.rules.check_width(width_ns)
 
     def tighten(self, limits: HostLimits) -> None:
         """Lower the board's limits for this session to those that `limits` names.
@@ -396,31 +248,18 @@ class Chip:
         Raises:
             ValueError: A limit is above the board's own; the board's holds.
         """
-        now = self.board.limits
-        codes = {"set_volts": "set_code", "reset_volts": "reset_code", "gate_volts": "gate_code"}
-        wanted: dict[str, Any] = {}
-        for name, value in limits.model_dump(exclude_none=True).items():
-            field = codes.get(name, "width_ns" if name == "width" else name)
-            if name in codes:
-                number = self.dac.to_code(value)
-            else:
-                number = round(value * 1e9) if name == "width" else int(value)
-            most = getattr(now, field)
-            if number > most and not (name == "pulses_per_second" and most == 0):
-                shown = f"{self.dac.to_volts(most):.3f} V" if name in codes else f"{field} {most}"
-                raise ValueError(f"limit {name} = {value:g} is above the board's own, {shown}")
-            wanted[field] = number
-        if wanted:
-            self.board.tighten(replace(now, **wanted))
+        wanted = self.rules.tightened(limits)
+        if wanted != self.board.limits:
+            self.board.tighten(wanted)
 
-    # Rails and log
+    # Rails, converters and log
 
     def rails(self) -> tuple[RailState, ...]:
         """Each supply and reference voltage of the board: as set, as read back, and its limits.
 
         At rest all are at 0 V; the first read brings them to their levels for reading.
         """
-        return self._rail_states(self.board.rails())
+        return rail_states(self.board.rails(), self.board.limits, self.dac)
 
     def set_rail(self, rail: Rail, volts: float) -> tuple[RailState, ...]:
         """Set one rail, until `safe` or the end of the session.
@@ -430,24 +269,42 @@ class Chip:
         Raises:
             ValueError: Outside the rail's limits; nothing was sent.
         """
-        code = self.dac.to_code(volts)
-        low, high = window(rail, self.board.limits)
-        if not low <= code <= high:
-            allowed = " to ".join(f"{float(self.dac.to_volts(end)):.3f}" for end in (low, high))
-            raise ValueError(f"{rail.name} may be {allowed} V on this board, not {volts:.3f} V")
-        return self._rail_states(self.board.set_rail(rail, code))
+        found = self.board.set_rail(rail, self.rules.rail_code(rail, volts))
+        return rail_states(found, self.board.limits, self.dac)
 
-    def _rail_states(self, found: Rails) -> tuple[RailState, ...]:
-        limits, volts = self.board.limits, self.dac.to_volts
-        return tuple(
-            RailState(
-                rail,
-                float(volts(found.set_codes[rail])),
-                float(volts(found.measured_codes[rail])),
-                *(float(volts(code)) for code in window(rail, limits)),
-            )
-            for rail in Rail
-        )
+    def test_input_volts(self, adc: int, reads: int = 1) -> float:
+        """What one ADC makes of the test input, by its nominal scale, V; rail `ADC_TEST` drives the input."""
+        r = self.readout
+        code = self.board.convert_test_input(adc, reads) / reads
+        return r.adc_min_volts + code * (r.adc_max_volts - r.adc_min_volts) / r.full_scale
+
+    @property
+    def sample_seconds(self) -> tuple[float, ...]:
+        """When the outputs of the TIAs are sampled after the rows are driven, by gain index."""
+        times = self.board.sampling().sample_ns[: len(self.readout.gain_ohms)]
+        return tuple(ns * 1e-9 for ns in times)
+
+    def set_sample_seconds(self, gain: int, seconds: float) -> None:
+        """Sample sooner or later at one gain, until the session ends; too soon, signals are too small.
+
+        Raises:
+            ValueError: No such gain, or no time; nothing was sent.
+            DeviceError: Not on the board's grid.
+        """
+        self.readout.lsb_amps(gain)
+        sample_ns = round(seconds * 1e9)
+        if not 0 < sample_ns <= 0xFFFFFFFF:
+            raise ValueError(f"samples are taken some time after the rows are driven, not {seconds:g} s")
+        self.board.set_sampling(gain, sample_ns)
+
+    def probe(self, array: int, point: ProbePoint, col: int = 0) -> None:
+        """Route an internal node to the probe pad, for a scope, until another one is or the session ends.
+
+        Raises:
+            ValueError: No such array or column; nothing was sent.
+        """
+        self.rules.check_region(array, Region(0, 1, col, 1))
+        self.board.select_probe(array, point, col)
 
     def op_log(self) -> OpLog:
         """What was done to the chip lately, by any host, as the board wrote it down; oldest first.
@@ -469,39 +326,20 @@ class Chip:
 
     # Rest
 
-    def wait(self, seconds: float) -> None:
-        """Let the chip rest; a virtual chip moves its clock at once."""
-        self.board.wait(round(seconds * 1e3))
+    def wait(self, seconds: float) -> float:
+        """Let the chip rest; a virtual chip moves its clock at once. Returns the chip's clock, seconds."""
+        duration_ms = round(seconds * 1e3)
+        if not 0 <= duration_ms <= 0xFFFFFFFF:
+            raise ValueError(f"a chip rests for 0 to {0xFFFFFFFF / 1e3:.0f} s at a time, not {seconds:g} s")
+        return self.board.wait(duration_ms).clock_ns * 1e-9
 
     def book(self) -> ChipBook:
         """The chip's time and energy since it was powered, by cause."""
-        book = self.board.book()
-        *chip, board = (femto * 1e-15 for femto in book.energy_fj[: len(_ENERGY_CAUSES) + 1])
-        return ChipBook(
-            seconds=book.clock_ns * 1e-9,
-            spent={cause: ns * 1e-9 for cause, ns in zip(_TIME_CAUSES, book.time_ns, strict=False)},
-            joules=dict(zip(_ENERGY_CAUSES, chip, strict=True)),
-            board_joules=board,
-            reads=book.reads,
-            products=book.products,
-            set_pulses=book.set_pulses,
-            reset_pulses=book.reset_pulses,
-        )
+        return ChipBook.of(self.board.book())
 
     def safe(self) -> None:
         """Zero the outputs and end any job."""
         self.board.safe()
-
-    def _check_array(self, array: int) -> None:
-        if not 0 <= array < self.arrays:
-            raise ValueError(f"no array {array}: this chip has arrays 0 to {self.arrays - 1}")
-
-    def _check_region(self, array: int, region: Region) -> None:
-        self._check_array(array)
-        rows = 0 <= region.row < region.row + region.rows <= self.rows
-        cols = 0 <= region.col < region.col + region.cols <= self.cols
-        if not (rows and cols):
-            raise ValueError(f"{region} is not inside the {self.rows}x{self.cols} devices of an array")
 
     @classmethod
     def over(cls, link: Link, profile: ChipProfile | None = None) -> Self:

@@ -79,25 +79,26 @@ def unpack_inputs(request: Multiply, data: bytes, rows: int) -> Ints:
     return inputs.reshape(request.vectors, rows)
 
 
-def pack_products(request: Multiply, sums: Ints, clipped: Flags) -> bytes:
+def pack_products(request: Multiply, sums: Ints, clipped: Flags, gain: int) -> bytes:
     """The result of `Multiply`."""
-    return sums.astype(_sum_kind(request)).tobytes() + _packed(clipped)
+    return sums.astype(_sum_kind(request)).tobytes() + _packed(clipped) + bytes([gain])
 
 
 def products_bytes(request: Multiply) -> int:
     """Length of the result of `Multiply`."""
     count = request.vectors * request.col_count
-    return np.dtype(_sum_kind(request)).itemsize * count + (count + 7) // 8
+    return np.dtype(_sum_kind(request)).itemsize * count + (count + 7) // 8 + 1
 
 
-def unpack_products(request: Multiply, data: bytes) -> tuple[Ints, Flags]:
-    """Sums of codes and clipped flags, shape (vectors, col_count) each."""
+def unpack_products(request: Multiply, data: bytes) -> tuple[Ints, Flags, int]:
+    """Sums of codes and clipped flags, shape (vectors, col_count) each, and the gain index they are of."""
     shape = (request.vectors, request.col_count)
     count = shape[0] * shape[1]
     kind = _sum_kind(request)
     sums = _numbers(data, kind, count)
     clipped = _unpacked(data, count, np.dtype(kind).itemsize * count)
-    return sums.reshape(shape), clipped.reshape(shape)
+    gain = int(_numbers(data, "u1", 1, products_bytes(request) - 1)[0])
+    return sums.reshape(shape), clipped.reshape(shape), gain
 
 
 # Pulses of each device

@@ -272,6 +272,8 @@ class State(Message):
     """1 if the board found its stored limits damaged: nothing may be pulsed until new ones are stored."""
     safes: U32
     """Requests for safety since the board started: what one of them ended is not to be resumed."""
+    dropped_bytes: U32
+    """To the host, dropped since the board started because the host did not read them."""
 
 
 @dataclass(frozen=True)
@@ -414,11 +416,12 @@ class Multiply(Request[Result]):
     Staged, vector by vector: one i8 per row (i16 if `input_bits` is above 7), at most 2**input_bits - 1
     in magnitude, negative only if `signed`. The board sends the bits one by one, positive and negative
     parts apart; a board whose row drivers have just `input_bits` sends them at once and counts the codes
-    2**input_bits - 1 times, so that the sums are on one scale.
+    2**input_bits - 1 times, so that the sums are on one scale. Where a conversion is at either end of the
+    ADC, all is done again at the next lower gain, as long as that is not below `least_gain`.
     Result, vector by vector: a number per chosen column, the sum over bits k and reads of
     2**k (positive phase - negative phase) codes, i16 if 1023 reads (2**input_bits - 1) fits one, else i32;
     then, over the whole batch, one bit per vector and column, least significant first, that is 1 where a
-    conversion was at either end of the ADC.
+    conversion was at either end of the ADC; then a u8, the gain index that all this is of.
     """
 
     OPCODE = 0x21
@@ -427,7 +430,9 @@ class Multiply(Request[Result]):
 
     array: U8
     gain: U8
-    """Gain index; automatic gain is refused here, since sums of codes need one scale."""
+    """Gain index to begin with; not `AUTO_GAIN`, which chooses per conversion: sums need one scale."""
+    least_gain: U8
+    """0 for automatic gain, `gain` for this one alone."""
     reads: U8
     input_bits: U8
     signed: U8

@@ -37,7 +37,7 @@
 /* Direction of a pulse that raises conductance. */
 #define CHIP_SET 1u
 
-#define CHIP_SCHEMA_HASH 0x3b9621fdu
+#define CHIP_SCHEMA_HASH 0xe7b081b3u
 
 /* Bytes a frame adds to a payload of less than 230 bytes: header, CRC, one of COBS, the delimiter. */
 #define CHIP_OVERHEAD 20u
@@ -447,15 +447,19 @@ _Static_assert(sizeof(struct chip_read_cells) == 7, "layout of chip_read_cells")
  * Staged, vector by vector: one i8 per row (i16 if `input_bits` is above 7), at most 2**input_bits - 1 in
  * magnitude, negative only if `signed`. The board sends the bits one by one, positive and negative parts
  * apart; a board whose row drivers have just `input_bits` sends them at once and counts the codes
- * 2**input_bits - 1 times, so that the sums are on one scale. Result, vector by vector: a number per chosen
- * column, the sum over bits k and reads of 2**k (positive phase - negative phase) codes, i16 if 1023 reads
- * (2**input_bits - 1) fits one, else i32; then, over the whole batch, one bit per vector and column, least
- * significant first, that is 1 where a conversion was at either end of the ADC.
+ * 2**input_bits - 1 times, so that the sums are on one scale. Where a conversion is at either end of the
+ * ADC, all is done again at the next lower gain, as long as that is not below `least_gain`. Result, vector
+ * by vector: a number per chosen column, the sum over bits k and reads of 2**k (positive phase - negative
+ * phase) codes, i16 if 1023 reads (2**input_bits - 1) fits one, else i32; then, over the whole batch, one
+ * bit per vector and column, least significant first, that is 1 where a conversion was at either end of the
+ * ADC; then a u8, the gain index that all this is of.
  */
 struct chip_multiply {
     uint8_t array;
-    /* Gain index; automatic gain is refused here, since sums of codes need one scale. */
+    /* Gain index to begin with; not `AUTO_GAIN`, which chooses per conversion: sums need one scale. */
     uint8_t gain;
+    /* 0 for automatic gain, `gain` for this one alone. */
+    uint8_t least_gain;
     uint8_t reads;
     uint8_t input_bits;
     uint8_t signed_;
@@ -465,7 +469,7 @@ struct chip_multiply {
     /* CRC-32C over the staged bytes this product is for. */
     uint32_t staged_crc;
 };
-_Static_assert(sizeof(struct chip_multiply) == 13, "layout of chip_multiply");
+_Static_assert(sizeof(struct chip_multiply) == 14, "layout of chip_multiply");
 
 /* GetBook, 0x22, PURE, answered by chip_book.
  *
@@ -884,8 +888,10 @@ struct chip_state {
     uint8_t limits_lost;
     /* Requests for safety since the board started: what one of them ended is not to be resumed. */
     uint32_t safes;
+    /* To the host, dropped since the board started because the host did not read them. */
+    uint32_t dropped_bytes;
 };
-_Static_assert(sizeof(struct chip_state) == 35, "layout of chip_state");
+_Static_assert(sizeof(struct chip_state) == 39, "layout of chip_state");
 
 /* Staged, 0x90.
  *
@@ -1053,7 +1059,7 @@ _Static_assert(sizeof(struct chip_refusal) == 69, "layout of chip_refusal");
     X(STAGE, stage, PURE, 4, 1, STAGED) \
     X(FETCH, fetch, PURE, 6, 0, CHUNK) \
     X(READ_CELLS, read_cells, READ, 7, 0, RESULT) \
-    X(MULTIPLY, multiply, READ, 13, 0, RESULT) \
+    X(MULTIPLY, multiply, READ, 14, 0, RESULT) \
     X(GET_BOOK, get_book, PURE, 0, 0, BOOK) \
     X(WAIT, wait, EFFECT, 4, 0, WAITED) \
     X(PULSE, pulse, EFFECT, 16, 0, PULSED) \

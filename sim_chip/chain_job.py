@@ -11,7 +11,7 @@ from firmware_protocol.plans import NO_TILE, ChainReport, LayerPlan, TilePlan, u
 from firmware_protocol.status import Fault, Status
 from sim_chip.chip import VirtualChip
 from sim_chip.guard import Refused, check_range, check_span
-from sim_chip.readout import check_multiply, products
+from sim_chip.readout import check_multiply, fitting_products
 
 Ints = NDArray[np.int64]
 States = NDArray[np.int8]
@@ -81,7 +81,7 @@ class ChainJob:
 
     def _product(self, layer: LayerPlan, tile: TilePlan, gain: int) -> Multiply:
         cols, cues = self._chip.parameters.cols, self._request.cues
-        return Multiply(tile.array, gain, self._request.reads, layer.input_bits, 1, 0, cols, cues, 0)
+        return Multiply(tile.array, gain, 0, self._request.reads, layer.input_bits, 1, 0, cols, cues, 0)
 
     def rounds(self) -> Generator[None]:
         """Run the job in slices; when the generator ends, the job has."""
@@ -118,7 +118,7 @@ class ChainJob:
         for index, layer in enumerate(self._layers):
             sums = np.zeros((len(inputs), layer.outputs), np.int64)
             for number, tile in enumerate(layer.tiles):
-                pairs = yield from self._unclipped((index, number), tile, inputs)
+                pairs = yield from self._pairs((index, number), tile, inputs)
                 if pairs is None:
                     self._clipped = (index, number)
                     self.state = JobState.DONE
@@ -130,32 +130,23 @@ class ChainJob:
         self._products.append((self._states[-1] * fields).sum(axis=1))
         return fields
 
-    def _unclipped(
-        self, key: tuple[int, int], tile: TilePlan, inputs: Ints
-    ) -> Generator[None, None, Ints | None]:
-        """`_pairs` at the highest gain that does; None if none does."""
-        while True:
-            pairs = yield from self._pairs(self._layers[key[0]], tile, self._gains[key], inputs)
-            if pairs is not None or self._gains[key] == 0:
-                return pairs
-            self._gains[key] -= 1
-
     def _pairs(
-        self, layer: LayerPlan, tile: TilePlan, gain: int, inputs: Ints
+        self, key: tuple[int, int], tile: TilePlan, inputs: Ints
     ) -> Generator[None, None, Ints | None]:
         """Differences of the tile's pairs of columns, sums of codes; None where one was at its end."""
         self.array = tile.array
         rows = np.zeros((len(inputs), self._chip.parameters.rows), np.int64)
         rows[:, tile.row : tile.row + tile.rows] = inputs[:, tile.first_input : tile.first_input + tile.rows]
-        slices = products(self._chip, self._product(layer, tile, gain), rows)
+        first = self._gains[key]
+        slices = fitting_products(self._chip, self._product(self._layers[key[0]], tile, first), rows)
         while True:
             try:
                 next(slices)
             except StopIteration as end:
-                sums, clipped = end.value
+                sums, clipped, self._gains[key] = end.value
                 break
             yield
-        self._done += len(inputs)
+        self._done += len(inputs) * (first - self._gains[key] + 1)
         pairs = sums[:, tile.col : tile.col + tile.cols]
         return None if clipped.any() else pairs[:, 0::2] - pairs[:, 1::2]
 

@@ -103,6 +103,8 @@ class VirtualMcu:
         self._firmware = Firmware(chip, self._permits, LimitStore(flash), self._supply, self._log)
         self._operation: _Operation | None = None
         self._safes = 0
+        self.dropped_bytes = 0
+        """To the host, dropped by the line because it was not read; whoever has the line counts them."""
         self._handlers: Handlers = {
             **self._firmware.handlers,
             m.Hello: self._hello,
@@ -330,4 +332,5 @@ class VirtualMcu:
             log_lost=int(self._log.lost),
             limits_lost=int(self._firmware.limits.lost),
             safes=self._safes,
+            dropped_bytes=min(self.dropped_bytes, 0xFFFFFFFF),
         )

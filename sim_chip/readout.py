@@ -1,7 +1,7 @@
 """Sums of ADC codes: single devices, and signed products of many-bit vectors from one-bit row drivers."""
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,7 @@ def check_multiply(request: Multiply, chip: VirtualChip) -> None:
     """Refuse a product that the chip has no lines or gains for."""
     check_range("array", request.array, 0, chip.parameters.arrays - 1)
     check_gain(request.gain, chip)
+    check_range("least_gain", request.least_gain, 0, request.gain)
     check_range("reads", request.reads, 1, 64)
     check_range("input_bits", request.input_bits, 1, MAX_INPUT_BITS)
     check_range("signed", request.signed, 0, 1)
@@ -127,7 +128,19 @@ def phases(inputs: NDArray[np.int64], request: Multiply, row_code_max: int = 1) 
 
 def multiply(chip: VirtualChip, request: Multiply, inputs: NDArray[np.int64]) -> Generator[int, None, bytes]:
     """The result bytes of `Multiply`; yields the vectors done so far."""
-    return bulk.pack_products(request, *(yield from products(chip, request, inputs)))
+    return bulk.pack_products(request, *(yield from fitting_products(chip, request, inputs)))
+
+
+def fitting_products(
+    chip: VirtualChip, request: Multiply, inputs: NDArray[np.int64]
+) -> Generator[int, None, tuple[NDArray[np.int64], NDArray[np.bool_], int]]:
+    """`products` and their gain: the first, from `gain` down to `least_gain`, at which none is clipped."""
+    gain = request.gain
+    while True:
+        sums, clipped = yield from products(chip, replace(request, gain=gain), inputs)
+        if gain == request.least_gain or not clipped.any():
+            return sums, clipped, gain
+        gain -= 1
 
 
 def products(

@@ -1,5 +1,6 @@
 """Serves a virtual microcontroller on a pseudo-terminal, on TCP, or in the caller's own process."""
 
+import errno
 import os
 import selectors
 import signal
@@ -86,7 +87,6 @@ class _Host:
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
         self.fd = fd
-        self.dropped_bytes = 0
         self._unsent = bytearray()
 
     def read(self) -> bytes | None:
@@ -98,13 +98,13 @@ class _Host:
         except OSError:
             return b""
 
-    def send(self, data: bytes) -> None:
-        """Send what the line takes, keep the rest."""
-        if len(self._unsent) + len(data) > _MOST_UNREAD:
-            self.dropped_bytes += len(data)
-        else:
+    def send(self, data: bytes) -> int:
+        """Send what the line takes, keep the rest; the number of bytes dropped since there is no room."""
+        is_full = len(self._unsent) + len(data) > _MOST_UNREAD
+        if not is_full:
             self._unsent += data
         self.flush()
+        return len(data) if is_full else 0
 
     def flush(self) -> None:
         """Send more of what is kept."""
@@ -173,7 +173,7 @@ class _Loop:
     def _transmit(self) -> None:
         data = self._board.mcu.transmit()
         if self._host is not None:
-            self._host.send(data)
+            self._board.mcu.dropped_bytes += self._host.send(data)
             self._selector.modify(self._host.fd, self._host.events, self._receive)
 
     def _detach(self) -> None:
@@ -252,8 +252,12 @@ def _link(path: Path, target: str) -> Iterator[None]:
 def serve_tcp(
     board: Board, address: tuple[str, int], stop: socket.socket, ready: Callable[[str], None]
 ) -> None:
-    """Serve one host after another at (name, port), until `stop`; port 0 takes a free one."""
-    with socket.create_server(address) as listener:
+    """Serve one host after another at (name, port), until `stop`; port 0 takes a free one.
+
+    Raises:
+        OSError: The port is in use, or the name is not one of this computer's.
+    """
+    with _listening(address) as listener:
         loop = _Loop(board, stop)
 
         def accept() -> None:
@@ -266,3 +270,17 @@ def serve_tcp(
         loop.watch(listener, accept)
         ready("{}:{}".format(*listener.getsockname()[:2]))
         loop.run()
+
+
+def _listening(address: tuple[str, int]) -> socket.socket:
+    place = "{}:{}".format(*address)
+    try:
+        return socket.create_server(address)
+    except socket.gaierror:
+        raise OSError(f"this computer has no name or address {address[0]!r}; try localhost") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OSError(
+                f"{place} is in use by another program; choose another port, or 0 for a free one"
+            ) from None
+        raise OSError(f"cannot listen on {place}: {error.strerror}") from None

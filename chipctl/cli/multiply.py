@@ -10,6 +10,7 @@ from chipctl.chip import Amps, Chip, Volts
 from chipctl.cli.options import ArrayIndex, AsJson, ChipAddress, Profile, open_chip
 from chipctl.cli.screen import print_json, remark, results
 from chipctl.files import replace_file
+from chipctl.products import Measure
 from chipctl.settings import Settings
 from chipctl.tables import load_map, to_csv, to_npy
 
@@ -35,7 +36,8 @@ def multiply_command(
     ] = 1,
     reads: Annotated[int, typer.Option(metavar="N", help="Products averaged.")] = 1,
     gain: Annotated[
-        int | None, typer.Option(metavar="N", help="TIA gain index; the highest that fits, if not given.")
+        int | None,
+        typer.Option(metavar="N", help="TIA gain index; by default one at which no column saturates."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Save as .npy or .csv, in amperes.")
@@ -53,14 +55,14 @@ def multiply_command(
         known = opened.profile.arrays.get(array)
         if known is not None and known.zero_codes is None:
             opened.measure_zero(array)
-        if gain is None:
-            gain = _fitting_gain(opened, array, row_volts)
-        amps = opened.multiply(array, row_volts, input_bits=bits, reads=reads, gain=gain)
+        first, least = (opened.sensitive_gain, 0) if gain is None else (gain, gain)
+        found = opened.product(array, row_volts, Measure(first, least, bits, reads))
+    amps = found.amps
     if out:
         replace_file(out, to_npy(amps) if out.suffix == ".npy" else to_csv(amps))
         remark(f"written to {out}")
     if as_json:
-        print_json({"array": array, "gain": gain, "amps": amps.tolist()})
+        print_json({"array": array, "gain": found.gain, "amps": amps.tolist()})
     elif not out:
         _print_currents(amps)
 
@@ -72,12 +74,6 @@ def _row_volts(chip: Chip, path: Path | None) -> Volts:
     if not np.all(np.abs(shares) <= 1):
         raise ValueError(f"inputs lie between -1 and 1, the full read voltage; {path} goes beyond")
     return np.asarray(shares * chip.readout.read_volts)
-
-
-def _fitting_gain(chip: Chip, array: int, row_volts: Volts) -> int:
-    """The most sensitive gain that takes the largest current there can be, by the conductances read now."""
-    most = np.abs(row_volts) @ np.maximum(chip.read(array), 0)
-    return chip.readout.highest_gain(1.1 * float(most.max()))
 
 
 def _print_currents(amps: Amps) -> None:

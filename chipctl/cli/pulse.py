@@ -52,7 +52,7 @@ def pulse_command(
     shape = PulseShape(_DIRECTIONS[direction], volts, gate, width)
     with open_chip(chip, Settings.load(config)) as opened:
         region = region_of(rows, cols, opened.rows, opened.cols)
-        opened.check_pulse(array, shape, region, count)
+        opened.rules.pulse(array, shape, region, count)
         plan = _plan(array, region, shape, count)
         remark(_sentence(plan, direction))
         if dry_run:

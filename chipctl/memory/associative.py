@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from chipctl.chip import Chip
 from chipctl.converters import SPAN
-from chipctl.errors import SaturationError
 from chipctl.mapping import Placement, Tile, weights_from
 from chipctl.memory.chain import Network, run_chain
 from chipctl.memory.learning import Hidden, Layer, Recall, settle
 from chipctl.memory.learning.layers import activate
+from chipctl.products import Measure
 
 States = NDArray[np.floating] | NDArray[np.int8]
 Fields = NDArray[np.float64]
@@ -182,20 +182,14 @@ class AssociativeMemory:
         return fields
 
     def _tile_amps(self, key: tuple[int, int], tile: Tile, inputs: States, bits: int) -> Fields:
-        """Column currents of one tile at the most sensitive gain that does not saturate."""
+        """Column currents of one tile at a gain that does not saturate, kept from then on."""
         readout = self.chip.readout
         volts = np.zeros((len(inputs), self.chip.rows))
         volts[:, tile.region.slices[0]] = inputs * readout.read_volts
-        gain = self._gain(key, tile)
-        while True:
-            try:
-                return self.chip.multiply(
-                    tile.array, volts, input_bits=bits, reads=self.reads, gain=gain, balanced=True
-                )
-            except SaturationError:
-                if gain == 0:
-                    raise
-                gain = self._gains[key] = gain - 1
+        measure = Measure(self._gain(key, tile), input_bits=bits, reads=self.reads, balanced=True)
+        found = self.chip.product(tile.array, volts, measure)
+        self._gains[key] = found.gain
+        return found.amps
 
     @property
     def _amps_per_unit(self) -> float:

@@ -114,7 +114,7 @@ def products(link, vectors):
     """Stage 8-bit vectors and fetch all sums: (number of staged bytes, result)."""
     staged = bytes([1, 0]) * (64 * vectors)
     link.stage(staged)
-    request = m.Multiply(0, 2, 1, 8, 0, 0, 64, vectors, crc32c(staged))
+    request = m.Multiply(0, 2, 2, 1, 8, 0, 0, 64, vectors, crc32c(staged))
     return len(staged), link.collect(link.request(request))
 
 

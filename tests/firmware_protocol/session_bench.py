@@ -3,7 +3,7 @@
 import heapq
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from crc32c import crc32c
 
@@ -100,7 +100,7 @@ class Board:
                 return self.welcome(), Status.OK
             case Safe():
                 self.safes += 1
-                return StateReply(*[0] * 11), Status.OK
+                return StateReply(*[0] * len(fields(StateReply))), Status.OK
             case Wait(number):
                 if number in self.refuse:
                     return Refusal(Executed.NO, 0, "refused"), Status.OVER_LIMIT

@@ -11,7 +11,7 @@ from firmware_protocol.wire import WireError
 
 
 def product(bits=1, reads=1, vectors=2, cols=3):
-    return Multiply(0, 0, reads, bits, 1, 0, cols, vectors, 0)
+    return Multiply(0, 0, 0, reads, bits, 1, 0, cols, vectors, 0)
 
 
 def test_inputs_of_up_to_seven_bits_take_a_byte_each():
@@ -22,8 +22,8 @@ def test_inputs_of_up_to_seven_bits_take_a_byte_each():
 def test_sums_take_two_bytes_where_the_largest_fits_and_flags_a_bit():
     sums, clipped = np.array([[1, -2, 3], [4, 5, -6]]), np.eye(2, 3, dtype=bool)
 
-    assert bulk.pack_products(product(1, 32), sums, clipped).hex() == "0100feff030004000500faff" + "11"
-    assert len(bulk.pack_products(product(1, 33), sums, clipped)) == 4 * 6 + 1
+    assert bulk.pack_products(product(1, 32), sums, clipped, 3).hex() == "0100feff030004000500faff1103"
+    assert len(bulk.pack_products(product(1, 33), sums, clipped, 3)) == 4 * 6 + 2
 
 
 def test_gains_follow_the_sums_only_when_the_chip_chose_them():
@@ -40,12 +40,13 @@ def test_products_come_back_as_they_were(bits, reads, vectors, cols, seed):
     sums = rng.integers(-most, most + 1, (vectors, cols))
     clipped = rng.random((vectors, cols)) < 0.5
 
-    data = bulk.pack_products(request, sums, clipped)
+    data = bulk.pack_products(request, sums, clipped, 4)
     again = bulk.unpack_products(request, data)
 
     assert len(data) == bulk.products_bytes(request)
     np.testing.assert_array_equal(again[0], sums)
     np.testing.assert_array_equal(again[1], clipped)
+    assert again[2] == 4
 
 
 @given(st.integers(1, 100), st.integers(0, 2**32))

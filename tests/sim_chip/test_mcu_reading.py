@@ -23,9 +23,10 @@ def code_of(microsiemens, ohms=30_000):
     return round(16 + microsiemens * 1e-6 * 0.2 * ohms / 3.5 * 1023)
 
 
-def multiply(host, inputs, *, bits, signed=True, gain=0, reads=1, col=0, col_count=64):
-    """Sums (vectors, cols) and clipped flags."""
-    request = m.Multiply(0, gain, reads, bits, int(signed), col, col_count, len(inputs), 0)
+def multiply(host, inputs, *, bits=1, signed=True, gain=0, least=None, reads=1, col=0, col_count=64):
+    """Sums (vectors, cols), clipped flags, and the gain they are of."""
+    least = gain if least is None else least
+    request = m.Multiply(0, gain, least, reads, bits, int(signed), col, col_count, len(inputs), 0)
     crc = host.stage(bulk.pack_inputs(request, np.asarray(inputs)))
     return bulk.unpack_products(request, host.fetch(replace(request, staged_crc=crc)))
 
@@ -59,7 +60,7 @@ def test_a_signed_product_is_the_integer_product_to_within_its_conversions(make_
     rng = np.random.default_rng(1)
     host = make_host(conductance=rng.uniform(0, 150e-6, (3, 64, 64)))
     inputs = rng.integers(-15, 16, (20, 64))
-    sums, flags = multiply(host, inputs, bits=4)
+    sums, flags, _ = multiply(host, inputs, bits=4)
     exact = inputs @ host.mcu.chip.conductance(0) * 0.2 / LSB_AMPS_AT_1K
     # Eight conversions, each half a code off at most, weighted 1, 2, 4, 8 in both phases
     assert np.abs(sums - exact).max() <= 0.5 * 2 * 15
@@ -70,7 +71,7 @@ def test_a_product_is_the_weighted_sum_of_the_chips_own_bit_planes(make_host):
     rng = np.random.default_rng(2)
     inputs = rng.integers(-3, 4, (5, 64))
     options = {"kind": "good", "seed": 4}
-    sums, _ = multiply(make_host(**options), inputs, bits=2, reads=2, col=7, col_count=9)
+    sums, _, _ = multiply(make_host(**options), inputs, bits=2, reads=2, col=7, col_count=9)
     host = make_host(**options)
     expected = _planes(host.mcu.chip, inputs)[:, 7:16]
     assert sums.tolist() == expected.tolist()
@@ -91,15 +92,38 @@ def _planes(chip: VirtualChip, inputs):
 
 
 def test_an_unsigned_product_of_nothing_is_the_zero_code_of_every_bit(host):
-    sums, _ = multiply(host, np.zeros((2, 64)), bits=3, signed=False)
+    sums, _, _ = multiply(host, np.zeros((2, 64)), bits=3, signed=False)
     assert (sums == 16 * (1 + 2 + 4)).all()
 
 
 def test_conversions_at_the_end_of_the_scale_are_flagged(make_host):
     conductance = uniform(0)
     conductance[0, :, 5] = 150e-6
-    _, flags = multiply(make_host(conductance=conductance), np.ones((1, 64)), bits=1, gain=2)
-    assert np.flatnonzero(flags[0]).tolist() == [5]
+    _, flags, gain = multiply(make_host(conductance=conductance), np.ones((1, 64)), gain=2)
+    assert (np.flatnonzero(flags[0]).tolist(), gain) == ([5], 2)
+
+
+@pytest.mark.parametrize("driven", [1, 12, 64])
+def test_automatic_gain_of_products_ends_at_the_most_sensitive_that_fits(make_host, driven):
+    """The sums and the noise are those of asking gain by gain."""
+    conductance = uniform(30)
+    inputs = np.zeros((3, 64), int)
+    inputs[:, :driven] = 1
+    options = {"kind": "good", "seed": 4, "conductance": conductance}
+    by_hand = make_host(**options)
+    for gain in range(4, -1, -1):
+        wanted = multiply(by_hand, inputs, gain=gain, reads=4)
+        if not wanted[1].any():
+            break
+    found = multiply(make_host(**options), inputs, gain=4, least=0, reads=4)
+    assert found[0].tolist() == wanted[0].tolist()
+    assert found[2] == wanted[2] == {1: 3, 12: 2, 64: 1}[driven]
+
+
+def test_gain_is_not_lowered_below_the_least_that_is_allowed(make_host):
+    host = make_host(conductance=uniform(100))
+    _, flags, gain = multiply(host, np.ones((1, 64), int), gain=4, least=3)
+    assert (flags.all(), gain) == (True, 3)
 
 
 @pytest.mark.parametrize(
@@ -111,9 +135,10 @@ def test_conversions_at_the_end_of_the_scale_are_flagged(make_host):
         m.ReadCells(0, 2, 65, 0, 1, 0, 1),
         m.ReadCells(0, 2, 1, 60, 5, 0, 1),
         m.ReadCells(0, 2, 1, 0, 1, 0, 0),
-        m.Multiply(0, m.AUTO_GAIN, 1, 1, 0, 0, 64, 1, 0),
-        m.Multiply(0, 0, 1, 16, 0, 0, 64, 1, 0),
-        m.Multiply(0, 0, 1, 1, 0, 0, 64, 0, 0),
+        m.Multiply(0, m.AUTO_GAIN, 0, 1, 1, 0, 0, 64, 1, 0),
+        m.Multiply(0, 1, 2, 1, 1, 0, 0, 64, 1, 0),
+        m.Multiply(0, 0, 0, 1, 16, 0, 0, 64, 1, 0),
+        m.Multiply(0, 0, 0, 1, 1, 0, 0, 64, 0, 0),
         m.GetPlanted(3),
     ],
     ids=lambda request: str(request)[:60],
@@ -124,17 +149,17 @@ def test_what_the_chip_does_not_have_is_refused(host, request_):
 
 def test_an_input_outside_its_bits_is_refused(host):
     crc = host.stage(bytes([4] * 64))
-    assert host.refused(m.Multiply(0, 0, 1, 2, 1, 0, 64, 1, crc)) is Status.BAD_ARGUMENT
+    assert host.refused(m.Multiply(0, 0, 0, 1, 2, 1, 0, 64, 1, crc)) is Status.BAD_ARGUMENT
 
 
 def test_inputs_that_were_not_staged_whole_are_refused(host):
     crc = host.stage(bytes(64))
-    assert host.refused(m.Multiply(0, 0, 1, 1, 0, 0, 64, 2, crc)) is Status.STAGING_INCOMPLETE
-    assert host.refused(m.Multiply(0, 0, 1, 1, 0, 0, 64, 1, crc ^ 1)) is Status.STAGING_INCOMPLETE
+    assert host.refused(m.Multiply(0, 0, 0, 1, 1, 0, 0, 64, 2, crc)) is Status.STAGING_INCOMPLETE
+    assert host.refused(m.Multiply(0, 0, 0, 1, 1, 0, 0, 64, 1, crc ^ 1)) is Status.STAGING_INCOMPLETE
 
 
 def test_a_result_larger_than_the_buffer_is_refused(host):
-    assert host.refused(m.Multiply(0, 0, 1, 1, 0, 0, 64, 4000, 0)) is Status.TOO_LARGE
+    assert host.refused(m.Multiply(0, 0, 0, 1, 1, 0, 0, 64, 4000, 0)) is Status.TOO_LARGE
 
 
 def test_staging_ends_before_a_hole_and_offset_0_begins_anew(host):
