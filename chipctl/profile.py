@@ -1,15 +1,13 @@
 """What is known of one physical chip beyond its board's word: calibration results, zeros, faults."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import IntEnum
 from pathlib import Path
 from typing import Final, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from chipctl.fault_map import FaultKind as FaultKind
+from chipctl.fault_map import FaultMap as FaultMap
+from chipctl.fault_map import KeptFaults
 from chipctl.files import replace_file
 from chipctl.results import CalibrationResult
 
@@ -17,63 +15,13 @@ FORMAT: Final = 2
 """Of the file. 1, without the field: zeros and fault maps only."""
 
 
-class FaultKind(IntEnum):
-    """How a device is at fault."""
-
-    HEALTHY = 0
-    STUCK_LOW = 1
-    """Does not rise."""
-    STUCK_HIGH = 2
-    """Does not fall from above the programmable span."""
-    STUCK_BETWEEN = 3
-    """Does not move from a value inside the span."""
-
-
-@dataclass(frozen=True)
-class FaultMap:
-    """Which devices of one array are stuck, and at what conductance."""
-
-    kinds: NDArray[np.uint8]
-    """`FaultKind` per device, shape (rows, cols)."""
-    conductance: NDArray[np.float64]
-    """Siemens as read at the read voltage; NaN where healthy."""
-
-    @classmethod
-    def none(cls, rows: int, cols: int) -> Self:
-        """A map that names no device."""
-        return cls(np.zeros((rows, cols), np.uint8), np.full((rows, cols), np.nan))
-
-    @property
-    def stuck(self) -> NDArray[np.bool_]:
-        """True where a device is named, shape (rows, cols)."""
-        return np.not_equal(self.kinds, FaultKind.HEALTHY)
-
-    def count(self) -> int:
-        """Number of devices named."""
-        return int(np.count_nonzero(self.kinds))
-
-
-class StuckDevice(BaseModel):
-    """One entry of a fault map in a file."""
-
-    model_config = ConfigDict(frozen=True)
-
-    row: int = Field(ge=0)
-    col: int = Field(ge=0)
-    kind: FaultKind
-    siemens: float
-
-
-class ArrayProfile(BaseModel):
+class ArrayProfile(KeptFaults, BaseModel):
     """What is known of one array."""
 
     model_config = ConfigDict(extra="forbid")
 
     zero_codes: list[float] | None = None
     """ADC code of zero current per column, as measured last, by whatever command; nominal if not measured."""
-    scanned: datetime | None = None
-    """When the fault map was taken; None if it never was."""
-    stuck: list[StuckDevice] = []
     calibration: dict[str, CalibrationResult] = {}
     """The latest result of each procedure that measures an array, by its name."""
 
@@ -97,8 +45,10 @@ class ChipProfile(BaseModel):
         for index, array in self.arrays.items():
             if array.zero_codes is not None and len(array.zero_codes) != self.cols:
                 raise ValueError(f"array {index}: {len(array.zero_codes)} zeros for {self.cols} columns")
-            if any(device.row >= self.rows or device.col >= self.cols for device in array.stuck):
-                raise ValueError(f"array {index}: a stuck device outside {self.rows}x{self.cols}")
+            try:
+                array.fault_map(self.rows, self.cols)
+            except IndexError:
+                raise ValueError(f"array {index}: a faulty device outside {self.rows}x{self.cols}") from None
         return self
 
     @classmethod
@@ -138,21 +88,8 @@ class ChipProfile(BaseModel):
 
     def fault_map(self, array: int) -> FaultMap:
         """The fault map of one array; empty if it was never scanned."""
-        faults = FaultMap.none(self.rows, self.cols)
-        for device in self.arrays[array].stuck:
-            faults.kinds[device.row, device.col] = device.kind
-            faults.conductance[device.row, device.col] = device.siemens
-        return faults
+        return self.arrays[array].fault_map(self.rows, self.cols)
 
     def set_fault_map(self, array: int, faults: FaultMap) -> None:
         """Keep a freshly scanned map."""
-        self.arrays[array].scanned = datetime.now(UTC)
-        self.arrays[array].stuck = [
-            StuckDevice(
-                row=int(row),
-                col=int(col),
-                kind=FaultKind(faults.kinds[row, col]),
-                siemens=float(faults.conductance[row, col]),
-            )
-            for row, col in np.argwhere(faults.stuck)
-        ]
+        self.arrays[array].take(faults)
