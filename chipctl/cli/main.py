@@ -10,13 +10,16 @@ import structlog
 import typer
 
 from chipctl.cli import (
+    adc,
     book,
     demo,
     doctor,
+    fault,
     info,
     limits,
     log,
     multiply,
+    probe,
     program,
     pulse,
     rails,
@@ -26,7 +29,9 @@ from chipctl.cli import (
     scan,
     self_test,
     sweep,
+    timing,
     trace,
+    wait,
 )
 from chipctl.cli.screen import remark
 from chipctl.errors import ChipctlError
@@ -72,9 +77,14 @@ for module in (
     recall,
     sweep,
     rails,
+    adc,
+    timing,
+    probe,
+    wait,
     book,
     self_test,
     log,
+    fault,
     limits,
     safe,
     trace,
