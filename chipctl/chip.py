@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from chipctl.bench import ChipBook, RailState, rail_states
 from chipctl.board import Board, NativeBoard, Region
-from chipctl.converters import SPAN, Dac, Readout, dac_of, readout_of
+from chipctl.converters import SPAN, Columns, Dac, Readout, dac_of, readout_of
+from chipctl.corrections import PRODUCTS, ProductLine, columns_of
 from chipctl.errors import LinkError, ProtocolError, SaturationError
 from chipctl.limits import HostLimits, PulseShape, Rules, Staircase
 from chipctl.link import Link
-from chipctl.products import Amps, Measure, Product, product
+from chipctl.products import Amps, Measure, Product, calibrated_product, product
 from chipctl.profile import ChipProfile
 from chipctl.transport import open_transport
 from firmware_protocol.bulk import OpLog
@@ -72,7 +73,8 @@ class Chip:
         """Conductance of each device of a rectangle as seen at the read voltage, its shape (rows, cols).
 
         Each device is read by itself, so the value holds its access transistor and lines but no other
-        device. Noise and a zero that is not calibrated can make it slightly negative.
+        device. What the profile knows of the converters is made good; noise, and a zero that is not
+        calibrated, can make it slightly negative.
 
         Args:
             array: Array index, from 0.
@@ -105,9 +107,7 @@ class Chip:
                 f"array {array}: device at row {where[0]}, column {where[1]} is beyond the ADC's range; "
                 "use a lower gain"
             )
-        scale = np.array([self.readout.lsb_siemens(g) for g in range(len(self.readout.gain_ohms))])
-        zero = self.zero_codes(array)[region.slices[1]]
-        return np.asarray((sums / reads - zero) * scale[gains])
+        return self.columns(array).siemens(sums / reads, gains, region.slices[1])
 
     def multiply(
         self,
@@ -120,6 +120,12 @@ class Chip:
         balanced: bool = False,
     ) -> Amps:
         """Multiply vectors of row voltages by the conductances of one array, in one request.
+
+        Without calibration these are the currents as the converters' nominal scale has them, some ten
+        percent smaller than conductances as `read` shows them would give, for the resistance of the wires.
+        With a calibrated profile converters are made good (`columns`), and, while the chip has not been
+        pulsed since products were calibrated, the wires too: then this is `row_volts @ read(array)` but for
+        noise. See docs/profile.md. `product` leaves all of it out.
 
         Args:
             array: Array index, from 0.
@@ -142,10 +148,31 @@ class Chip:
             SaturationError: A column was at the end of the ADC's range in some product.
         """
         first, least = (self.sensitive_gain, 0) if gain is None else (gain, gain)
-        return self.product(array, row_volts, Measure(first, least, input_bits, reads, balanced)).amps
+        measure = Measure(first, least, input_bits, reads, balanced)
+        columns = self.columns(array)
+        if not columns.is_calibrated:
+            return self.product(array, row_volts, measure).amps
+        amps = calibrated_product(self.board, columns, array, row_volts, measure).amps
+        if self.profile.result(PRODUCTS, array) is None:
+            return amps
+        line = ProductLine.of(self.profile, array, self.board.state().total_pulses)
+        return amps if line is None else line.undo(amps)
+
+    def columns(self, array: int) -> Columns:
+        """The converters of one array, codes to SI and back, as far as the profile knows them.
+
+        Raises:
+            ValueError: No such array.
+        """
+        self.rules.check_array(array)
+        return columns_of(self.profile, self.readout, array)
 
     def product(self, array: int, row_volts: ArrayLike, measure: Measure) -> Product:
-        """`multiply`, and the gain that it ended with."""
+        """Currents at the converters' nominal scale, zeros apart, and the gain that they ended with.
+
+        What the board's own sums say, as a chain of layers on the board sees them: for those who fit
+        corrections of their own.
+        """
         self.rules.check_array(array)
         return product(self.board, self.readout, array, row_volts, measure, self.zero_codes(array))
 
@@ -229,8 +256,7 @@ class Chip:
                 f"array {array}: the current of row {row}, column {col} was beyond the ADC's range at "
                 f"{np.asarray(volts)[int(np.argmax(codes))]:g} V; sweep to lower voltages"
             )
-        scale = np.array([self.readout.lsb_amps(g) for g in range(len(self.readout.gain_ohms))])
-        return np.asarray((codes - self.zero_codes(array)[col]) * scale[gains])
+        return self.columns(array).amps(codes[:, None], gains[:, None], slice(col, col + 1))[:, 0]
 
     def pulse_codes(
         self, direction: int, volts: ArrayLike, gate_volts: ArrayLike

@@ -1,6 +1,7 @@
 """Codes to SI and back, in one place: volts for the DACs, amperes and siemens for the ADCs."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -93,6 +94,100 @@ class Readout:
         """The most sensitive gain index that takes `amps`; the least sensitive one if none does."""
         fitting = [g for g in range(len(self.gain_ohms)) if self.full_scale_amps(g) >= amps]
         return max(fitting, key=lambda g: self.gain_ohms[g], default=0)
+
+
+ADCS_PER_ARRAY = 4
+_ARRAYS_PER_DIE = 3
+
+
+def adc_of_columns(cols: int) -> NDArray[np.intp]:
+    """Which of its array's ADCs, 0 to 3, converts each column, shape (cols,).
+
+    Even columns go to the first two, odd ones to the last two; halves of the array apart (wiring of the
+    superT A0 chip).
+    """
+    col = np.arange(cols)
+    return np.asarray(2 * (col % 2) + (col >= cols // 2), np.intp)
+
+
+def adcs_of_array(array: int) -> tuple[int, ...]:
+    """The board's numbers of an array's ADCs, for `ConvertTestInput`, in the order of `adc_of_columns`."""
+    die, place = divmod(array, _ARRAYS_PER_DIE)
+    first = ADCS_PER_ARRAY * _ARRAYS_PER_DIE * die + 2 * (_ARRAYS_PER_DIE - 1 - place)
+    half = ADCS_PER_ARRAY * _ARRAYS_PER_DIE // 2
+    return first, first + 1, first + half, first + half + 1
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The TIAs and ADCs of one array as far as they are known: codes to SI and back, column by column.
+
+    This is the one place where the calibration of converters takes effect.
+    """
+
+    readout: Readout
+    zero_codes: Floats
+    """Code of zero current, shape (gains, cols)."""
+    excess_codes: Floats | None = None
+    """What each ADC answers beyond an ideal one, by the code it answers, shape (4, codes), if known."""
+    ohms_ratio: Floats | None = None
+    """Transimpedance over nominal, shape (gains, cols); None if not known."""
+
+    @classmethod
+    def nominal(cls, readout: Readout, zero_codes: Floats) -> Self:
+        """Converters as the board describes them, with a zero per column, shape (cols,)."""
+        return cls(readout, np.tile(zero_codes, (len(readout.gain_ohms), 1)))
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether more is known than zeros, so that codes are not proportional to current."""
+        return self.excess_codes is not None or self.ohms_ratio is not None
+
+    def amps(self, codes: ArrayLike, gain: ArrayLike, cols: slice = slice(None)) -> Floats:
+        """Column currents of mean codes (..., cols), positive into the TIA.
+
+        `gain` is a TIA gain index or an array of them that fits `codes`; `cols`, which columns these are.
+        """
+        gains = np.asarray(gain)
+        col = np.arange(self.zero_codes.shape[1])[cols]
+        zero = self.zero_codes[gains, col]
+        ideal = self._ideal(np.asarray(codes, np.float64), col) - self._ideal(zero, col)
+        return np.asarray(ideal * self._lsb_amps(gains, col))
+
+    def siemens(self, codes: ArrayLike, gain: ArrayLike, cols: slice = slice(None)) -> Floats:
+        """Conductances of single devices at the read voltage, of mean codes (..., cols)."""
+        return np.asarray(self.amps(codes, gain, cols) / self.readout.read_volts)
+
+    def codes(self, amps: ArrayLike, gain: ArrayLike, cols: slice = slice(None)) -> Floats:
+        """Mean codes that column currents (..., cols) give: the inverse of `amps`; may lie off the scale."""
+        gains = np.asarray(gain)
+        col = np.arange(self.zero_codes.shape[1])[cols]
+        ideal = self._ideal(self.zero_codes[gains, col], col)
+        ideal = ideal + np.asarray(amps) / self._lsb_amps(gains, col)
+        codes = ideal
+        for _ in range(_INVERSE_ROUNDS if self.excess_codes is not None else 0):
+            codes = ideal + self._excess(codes, col)
+        return np.asarray(codes)
+
+    def _lsb_amps(self, gains: NDArray[np.integer], col: NDArray[np.intp]) -> Floats:
+        lsb = np.array([self.readout.lsb_amps(g) for g in range(len(self.readout.gain_ohms))])[gains]
+        return np.asarray(lsb if self.ohms_ratio is None else lsb / self.ohms_ratio[gains, col])
+
+    def _ideal(self, codes: Floats, col: NDArray[np.intp]) -> Floats:
+        return codes if self.excess_codes is None else codes - self._excess(codes, col)
+
+    def _excess(self, codes: Floats, col: NDArray[np.intp]) -> Floats:
+        """Of mean codes (..., cols), linear between whole codes."""
+        assert self.excess_codes is not None
+        inside = np.clip(codes, 0, self.readout.full_scale)
+        low = np.minimum(inside.astype(np.intp), self.readout.full_scale - 1)
+        adc = adc_of_columns(self.zero_codes.shape[1])[col]
+        below, above = self.excess_codes[adc, low], self.excess_codes[adc, low + 1]
+        return np.asarray(below + (inside - low) * (above - below))
+
+
+_INVERSE_ROUNDS = 6
+"""Of a fixed point whose error falls by the ADC's differential non-linearity, some percent, at each."""
 
 
 def dac_of(info: Info) -> Dac:

@@ -1,12 +1,12 @@
 """Analog products: vectors of row voltages as integers for the board, sums of codes as currents."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chipctl.board import Board
-from chipctl.converters import Readout
+from chipctl.converters import Columns, Readout
 from chipctl.errors import SaturationError
 from firmware_protocol.messages import Multiply
 
@@ -54,34 +54,62 @@ def product(
         SaturationError: A column was at the end of the ADC's range in some product, at the lowest gain.
     """
     inputs = _inputs(np.atleast_2d(np.asarray(row_volts, np.float64)), board.info.rows, readout, measure)
-    if not 0 <= measure.least_gain <= measure.gain:
-        raise ValueError(f"gain is lowered from {measure.gain} to {measure.least_gain}: not that way round")
-    readout.lsb_amps(measure.gain)
     signed = measure.balanced or bool((inputs < 0).any())
-    request = Multiply(
-        array,
-        measure.gain,
-        measure.least_gain,
-        measure.reads,
-        measure.input_bits,
-        signed,
-        0,
-        board.info.cols,
-        0,
-        0,
-    )
-    sums, clipped, gains = board.multiply(request, inputs)
-    gain = int(gains[-1])
-    if clipped.any():
-        columns = np.flatnonzero(clipped.any(axis=0)).tolist()
-        raise SaturationError(
-            f"array {array}: columns {columns} at the end of the ADC's range at gain {gain}"
-        )
+    sums, gains = _summed(board, array, inputs, measure, signed=signed)
     weight = measure.reads * measure.levels
     lsb = np.array([readout.lsb_amps(index) for index in range(len(readout.gain_ohms))])
     offset = 0.0 if signed else np.asarray(zero) * weight
     amps = (sums - offset) * lsb[gains][:, None] / weight
-    return Product(np.asarray(amps.reshape(*np.shape(row_volts)[:-1], board.info.cols)), gain)
+    return Product(np.asarray(amps.reshape(*np.shape(row_volts)[:-1], board.info.cols)), int(gains[-1]))
+
+
+def _summed(
+    board: Board, array: int, inputs: NDArray[np.int64], measure: Measure, *, signed: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sums of codes (vectors, cols) and gain indices (vectors,)."""
+    gain, least, cols = measure.gain, measure.least_gain, board.info.cols
+    if not 0 <= least <= gain < sum(1 for ohms in board.info.gain_ohms if ohms):
+        raise ValueError(f"no gain index from {gain} down to {least} on this chip")
+    bits = measure.input_bits
+    request = Multiply(array, gain, least, measure.reads, bits, signed, 0, cols, 0, 0)
+    sums, clipped, gains = board.multiply(request, inputs)
+    if clipped.any():
+        columns = np.flatnonzero(clipped.any(axis=0)).tolist()
+        raise SaturationError(
+            f"array {array}: columns {columns} at the end of the ADC's range at gain {int(gains[-1])}"
+        )
+    return sums, gains
+
+
+def calibrated_product(
+    board: Board, columns: Columns, array: int, row_volts: ArrayLike, measure: Measure
+) -> Product:
+    """`product` through converters whose codes are not proportional to current.
+
+    Sums over signs and bits can't be made good afterwards, so every sign and bit is asked for as a vector of
+    its own: as many products on the chip, more bytes on the wire. Raises as `product`.
+    """
+    volts = np.atleast_2d(np.asarray(row_volts, np.float64))
+    inputs = _inputs(volts, board.info.rows, columns.readout, measure)
+    planes, weights, bits = _planes(inputs, measure, board.info.input_bits)
+    unsigned = replace(measure, input_bits=bits, balanced=False)
+    sums, gains = _summed(board, array, np.concatenate(planes), unsigned, signed=False)
+    amps = columns.amps(sums / (unsigned.reads * unsigned.levels), gains[:, None])
+    total = np.tensordot(weights, amps.reshape(len(planes), len(inputs), -1), axes=1)
+    return Product(total.reshape(*np.shape(row_volts)[:-1], board.info.cols), int(gains[-1]))
+
+
+def _planes(
+    inputs: NDArray[np.int64], measure: Measure, row_bits: int
+) -> tuple[list[NDArray[np.int64]], list[float], int]:
+    """Unsigned inputs that the rows take at once, what each counts, and how many bits they have."""
+    signs = (1, -1) if measure.balanced or bool((inputs < 0).any()) else (1,)
+    parts = [np.maximum(sign * inputs, 0) for sign in signs]
+    if measure.input_bits == row_bits:
+        return parts, [float(sign) for sign in signs], row_bits
+    bits = range(measure.input_bits)
+    planes = [part >> bit & 1 for part in parts for bit in bits]
+    return planes, [sign * 2**bit / measure.levels for sign in signs for bit in bits], 1
 
 
 def _inputs(volts: NDArray[np.float64], rows: int, readout: Readout, measure: Measure) -> NDArray[np.int64]:

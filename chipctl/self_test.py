@@ -26,8 +26,8 @@ _STRAY_VOLTS: Final = 0.1
 _STEPS, _STEP_READS = 17, 16
 _MARGIN: Final = 0.05
 """Part of the ADC's range left out at either end."""
-_GAIN_ERROR, _OFFSET_CODES, _BENT_CODES = 0.05, 16.0, 4.0
-_ZERO_CODES: Final = 24.0
+GAIN_ERROR, OFFSET_CODES, BENT_CODES = 0.05, 16.0, 4.0
+ZERO_CODES: Final = 24.0
 """How far the zero of a column may be from the nominal one; an amplifier's offset is a few millivolts."""
 _AT_END: Final = 0.05
 """Share of an array's devices that may be beyond the least sensitive gain."""
@@ -57,9 +57,9 @@ class AdcLine:
     def is_good(self) -> bool:
         """Whether it is what calibration can make good."""
         return (
-            abs(self.gain - 1) <= _GAIN_ERROR
-            and abs(self.offset_codes) <= _OFFSET_CODES
-            and self.bent_codes <= _BENT_CODES
+            abs(self.gain - 1) <= GAIN_ERROR
+            and abs(self.offset_codes) <= OFFSET_CODES
+            and self.bent_codes <= BENT_CODES
         )
 
 
@@ -133,7 +133,7 @@ def _zeros(chip: Chip) -> Iterator[Item]:
         off = chip.measure_zero(array) - chip.readout.zero_codes
         worst = int(np.argmax(np.abs(off)))
         words = f"{off.min():+.2f} to {off.max():+.2f} codes from nominal, most at column {worst}"
-        yield Item(f"zero of array {array}", bool(np.abs(off).max() <= _ZERO_CODES), words)
+        yield Item(f"zero of array {array}", bool(np.abs(off).max() <= ZERO_CODES), words)
 
 
 def _reads(chip: Chip) -> Iterator[Item]:
