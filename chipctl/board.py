@@ -14,7 +14,7 @@ from firmware_protocol import bulk, plans
 from firmware_protocol import messages as m
 from firmware_protocol.jobs import JobState
 from firmware_protocol.rails import PULSE_RAILS, ProbePoint, Rail
-from firmware_protocol.status import Status
+from firmware_protocol.status import Executed, Fault, Status
 
 LEASE_MS = 2000
 """Lease on high voltage asked for with every pulse; the board zeroes its outputs when the host is silent."""
@@ -105,7 +105,10 @@ class Board(Protocol):
         ...
 
     def chain(self, request: m.StartChain, staged: bytes) -> plans.ChainReport:
-        """Run a whole recall on the board, to its end."""
+        """Run a whole recall on the board, to its end; one of this job's number is followed, not begun twice.
+
+        Raises `MadeSafe` if somebody asked for safety meanwhile, `DeviceError` if a fault ended it.
+        """
         ...
 
     def scan(self, request: m.StartScan, staged: bytes) -> Iterator[m.Job]:
@@ -343,16 +346,23 @@ class NativeBoard:
         return bulk.unpack_report(data, (self.info.rows, self.info.cols))
 
     def chain(self, request: m.StartChain, staged: bytes) -> plans.ChainReport:
-        """Run a whole recall on the board, to its end.
+        """Run a whole recall on the board, to its end; one of this job's number is followed, not begun twice.
 
         `request.staged_bytes` and `request.staged_crc` are filled in here from `staged`.
+
+        Raises:
+            MadeSafe: Somebody asked for safety meanwhile, or for the job's end.
+            DeviceError: A fault ended it.
         """
         self._link.stage(staged)
         size, crc = len(staged), crc32c.crc32c(staged)
         self._link.request(replace(request, staged_bytes=size, staged_crc=crc))
-        for job in self._progress(request.job_id):
-            if job.state == JobState.ABORTED:
-                raise MadeSafe("the board went to its safe state during the recall: ask for it again")
+        *_, job = self._progress(request.job_id)
+        if job.fault:
+            cause = Fault(job.fault).name.lower().replace("_", " ")
+            raise DeviceError(Status.FAULT, m.Refusal(Executed.NO, 0, f"{cause} ended the job"), "StartChain")
+        if job.state != JobState.DONE:
+            raise MadeSafe("the recall was ended by a request: the board is left so; ask for it again")
         data = self._link.collect(self._link.request(m.OpenReport(request.job_id)))
         return plans.ChainReport.unpack(data, request.cues, request.neurons)
 

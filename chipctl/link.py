@@ -39,6 +39,8 @@ _IDLE_S = 0.1
 _RETRY_S = 0.2
 _ECHOES = 3
 _OFFSET_BYTES = 4
+_LOGGED_EVERY_S = 5.0
+"""Time between two lines of statistics in the log while there is traffic."""
 ReplyT = TypeVar("ReplyT", bound=Message)
 
 
@@ -81,6 +83,7 @@ class Link:
         self._is_gone = False
         self._bytes_out = 0
         self._bytes_in = 0
+        self._logged_s = clock()
         self._log = _log().bind(port=transport.name)
 
     def __enter__(self) -> Self:
@@ -243,6 +246,7 @@ class Link:
                 self._session.withdraw()
                 break
         self._until(lambda: all(ticket.outcome is not Outcome.OPEN for ticket in tickets))
+        self._tell_statistics()
         self._raise_if_unknown(tickets)
         replies: list[Any] = []
         try:
@@ -252,6 +256,12 @@ class Link:
             error.completed = len(replies)
             raise
         return replies
+
+    def _tell_statistics(self) -> None:
+        """A line in the log now and then, so that a cable that turns bad shows in a long run."""
+        if self._welcome is not None and self._clock() >= self._logged_s + _LOGGED_EVERY_S:
+            self._logged_s = self._clock()
+            self._log.info("link", **asdict(self.statistics))
 
     def _permit(self, request: Request[Any]) -> None:
         if request.CLASS is OpClass.EFFECT and self._welcome is not None and self.read_only:

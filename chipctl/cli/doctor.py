@@ -89,6 +89,12 @@ def _line_findings(link: Link) -> list[Finding]:
         _clean("bad frames from the board", statistics.bad_frames),
         _clean("bad frames at the board", state.bad_frames),
         Finding(
+            "bytes dropped by the board",
+            state.dropped_bytes == 0,
+            str(state.dropped_bytes),
+            "" if state.dropped_bytes == 0 else "a host stopped reading: end what hangs at the other end",
+        ),
+        Finding(
             "fault",
             fault is Fault.NONE,
             fault.name.lower(),

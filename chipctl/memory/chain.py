@@ -1,8 +1,9 @@
 """A whole recall as one job on the board: the network as integers, and what became of the cues."""
 
 import secrets
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import lcm
 from typing import Any
 
@@ -11,15 +12,23 @@ from numpy.typing import NDArray
 
 from chipctl.chip import Chip
 from chipctl.converters import SPAN, Readout
-from chipctl.errors import SaturationError
+from chipctl.errors import DeviceError, LinkError, MadeSafe, SaturationError
 from chipctl.mapping import Placement
 from chipctl.memory.learning import Layer
 from firmware_protocol import plans
-from firmware_protocol.messages import CHAIN_FRACTION_BITS, StartChain
+from firmware_protocol.messages import CHAIN_FRACTION_BITS, StartChain, State
+from firmware_protocol.status import Fault, Status
 
 Floats = NDArray[np.float64]
 
 _POINT = 2.0**CHAIN_FRACTION_BITS
+
+_MOST_TRIES = 4
+_CALM_S = 0.05
+"""Wait before the second try; doubled before each further one."""
+
+_RESUMABLE = (Status.FAULT, Status.ABORTED, Status.CONVERTER_TIMEOUT, Status.SUPPLY_OUT_OF_RANGE)
+"""Refusals of a board that went to its safe state by a fault, which may be over."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +61,14 @@ class ChainRecall:
 def run_chain(chip: Chip, network: Network, cues: NDArray[np.int8], max_iterations: int) -> ChainRecall:
     """Recall cues (cues, neurons) on the board; as many at once as its report of all states holds.
 
+    A recall only reads: after a lost line the board's job is followed to its end, or begun again where the
+    board has forgotten it; after a fault that came meanwhile, that is cleared and the recall begun again.
+
     Raises:
         SaturationError: A column was at the end of the ADC's range at the lowest gain.
+        MadeSafe: Somebody asked for safety: the board is left so.
+        LinkError: The board went away, and did not come back or did so too often.
+        DeviceError: The board had a fault before, or one that stays.
     """
     most = _most_cues(chip, network, cues.shape[1], max_iterations)
     parts = [
@@ -94,7 +109,7 @@ def _run(chip: Chip, network: Network, cues: NDArray[np.int8], max_iterations: i
         staged_bytes=0,
         staged_crc=0,
     )
-    report = chip.board.chain(request, plans.pack_chain(_plan(chip.readout, network), cues))
+    report = _reported(chip, request, plans.pack_chain(_plan(chip.readout, network), cues))
     network.gains.update(zip(network.gains, report.gains, strict=True))
     if report.clipped_layer != plans.NO_TILE:
         raise SaturationError(
@@ -103,6 +118,45 @@ def _run(chip: Chip, network: Network, cues: NDArray[np.int8], max_iterations: i
         )
     unit = _unit(chip.readout, network, len(network.layers) - 1)
     return ChainRecall(report.states, report.iterations, report.settled, (report.products / _POINT) * unit)
+
+
+def _reported(chip: Chip, request: StartChain, staged: bytes) -> plans.ChainReport:
+    """The job's report, in as many tries as it takes."""
+    boot_id, before = chip.board.welcome.boot_id, chip.board.state()
+    last: LinkError | DeviceError | None = None
+    for trial in range(_MOST_TRIES):
+        try:
+            if last is not None:
+                time.sleep(_CALM_S * 2 ** (trial - 1))
+                request = _resumed(chip, request, last, (boot_id, before))
+            return chip.board.chain(request, staged)
+        except (LinkError, DeviceError) as error:
+            if isinstance(error, DeviceError) and (before.fault or error.status not in _RESUMABLE):
+                raise
+            last = error
+    assert last is not None
+    raise last
+
+
+def _resumed(
+    chip: Chip, request: StartChain, last: LinkError | DeviceError, before: tuple[int, State]
+) -> StartChain:
+    """See that there is a session without a fault; a job that a fault ended gets another number.
+
+    Raises:
+        MadeSafe: Somebody asked for safety since.
+    """
+    board, (boot_id, then) = chip.board, before
+    if isinstance(last, LinkError):
+        board.reopen()
+    now = board.state()
+    if now.safes > (then.safes if board.welcome.boot_id == boot_id else 0):
+        raise MadeSafe("the board was asked to be safe during the recall; it is left so")
+    if now.fault and now.fault not in (then.fault, Fault.INTERNAL):
+        board.clear_fault(now.fault)
+    if isinstance(last, LinkError):
+        return request
+    return replace(request, job_id=secrets.randbelow(2**32 - 1) + 1)
 
 
 def _plan(readout: Readout, network: Network) -> tuple[plans.LayerPlan, ...]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from itertools import repeat
 
 import pytest
+import structlog
 from crc32c import crc32c
 
 from chipctl.errors import DeviceError, LinkError, LinkTimeout, OutcomeUnknown, PortBusy, ProtocolError
@@ -325,3 +326,14 @@ def test_a_busy_port_is_refused_before_a_byte_is_sent(tmp_path):
         pytest.raises(PortBusy, match="in use by process"),
     ):
         open_transport(path)
+
+
+def test_a_long_run_tells_what_crosses_the_link_every_few_seconds():
+    now = [0.0]
+    with structlog.testing.capture_logs() as lines, Link(open_transport(SIM), clock=lambda: now[0]) as link:
+        for _ in range(12):
+            link.request(m.GetState())
+            now[0] += 1.0
+    told = [line for line in lines if line["event"] == "link"]
+    assert [line["requests"] for line in told] == [7, 12]
+    assert all(line["retransmissions"] == 0 and line["bytes_in"] > 0 for line in told)

@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 
-from chipctl.errors import DeviceError
+from chipctl.errors import DeviceError, LinkError, LinkTimeout, MadeSafe
 from chipctl.mapping import array_targets, place
 from chipctl.memory.associative import AssociativeMemory
 from chipctl.memory.learning import Layer, Robust, train
 from chipctl.profile import FaultMap
-from firmware_protocol.messages import StartChain
+from firmware_protocol.messages import GetJob, StartChain
+from firmware_protocol.status import Fault
+from sim_chip.mcu import VirtualMcu
 
 PATTERNS = np.random.default_rng(3).choice([-1, 1], (6, 64)).astype(np.int8)
+CUES = PATTERNS * np.where(np.random.default_rng(4).random(PATTERNS.shape) < 0.1, -1, 1).astype(np.int8)
 SIZES = [(64, 64), (64, 16, 64), (64, 16, 24, 64), (80, 20, 80)]
 
 
@@ -103,3 +106,99 @@ def test_a_chain_without_layers_is_refused(make_chip):
     with pytest.raises(DeviceError, match="layers is 0"):
         board.chain(StartChain(5, 0, 8, 1, 5, 1, 0, 3_000_000, 0, 0), bytes(1))
     assert board.state().fault == 0
+
+
+@pytest.fixture
+def memory(make_chip):
+    """A memory of one layer on a chip without noise: the same cues give the same states again."""
+    weights = (PATTERNS.T @ PATTERNS / 6).astype(np.float32)
+    np.fill_diagonal(weights, 0)
+    layer = Layer(weights, np.zeros(64, np.float32), np.ones((), np.float32))
+    placement = place((64, 64), 3, 64, 64)
+    healthy = {array: FaultMap.none(64, 64) for array in range(3)}
+    conductance = np.zeros((3, 64, 64))
+    for array, plan in array_targets(placement, [layer.weights], healthy).items():
+        conductance[array] = plan.target
+    return AssociativeMemory(make_chip("ideal", conductance=conductance), placement, [layer])
+
+
+def interrupt(memory, monkeypatch, happen, times=1):
+    """Let `happen` come to pass at the first looks at a running job, each time instead of the answer."""
+    link, looks = memory.chip.board._link, []
+    request = link.request
+
+    def answer(asked, *more):
+        if isinstance(asked, GetJob) and len(looks) < times:
+            looks.append(asked.job_id)
+            happen()
+        return request(asked, *more)
+
+    monkeypatch.setattr(link, "request", answer)
+    return looks
+
+
+def lose_line():
+    raise LinkTimeout("the cable was moved")
+
+
+def test_a_recall_whose_line_was_lost_is_followed_and_not_begun_again(memory, monkeypatch):
+    wanted = memory.recall(CUES, 8, on_board=True)
+    products = memory.chip.book().products
+    looks = interrupt(memory, monkeypatch, lose_line, times=3)
+    found = memory.recall(CUES, 8, on_board=True)
+    np.testing.assert_array_equal(found.states, wanted.states)
+    assert len(set(looks)) == 1
+    assert memory.chip.book().products == 2 * products
+
+
+def test_a_recall_that_the_board_forgot_is_begun_again(memory, monkeypatch):
+    wanted = memory.recall(CUES, 8, on_board=True)
+    endpoint = memory.chip.board._link.transport
+
+    def reset():
+        endpoint._board.mcu = VirtualMcu(memory.chip.truth)
+        lose_line()
+
+    looks = interrupt(memory, monkeypatch, reset)
+    np.testing.assert_array_equal(memory.recall(CUES, 8, on_board=True).states, wanted.states)
+    assert len(looks) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.CONVERTER_TIMEOUT, Fault.BAD_FRAME_STORM])
+def test_a_recall_that_a_fault_ended_is_begun_again_once_the_fault_is_over(memory, monkeypatch, fault):
+    wanted = memory.recall(CUES, 8, on_board=True)
+    interrupt(memory, monkeypatch, lambda: memory.chip.mcu._make_safe(fault))
+    np.testing.assert_array_equal(memory.recall(CUES, 8, on_board=True).states, wanted.states)
+    assert memory.chip.board.state().fault == Fault.NONE
+
+
+def test_a_recall_under_a_fault_that_stays_ends_and_names_it(memory, monkeypatch):
+    memory.chip.bench.stopped_arrays = {0, 1, 2}
+    with pytest.raises(DeviceError, match="converter timeout ended the job"):
+        memory.recall(CUES, 8, on_board=True)
+
+
+def test_a_fault_from_before_a_recall_is_not_cleared_by_it(memory):
+    memory.chip.mcu._make_safe(Fault.BROWN_OUT)
+    with pytest.raises(DeviceError, match="BROWN_OUT is latched"):
+        memory.recall(CUES, 8, on_board=True)
+    assert memory.chip.board.state().fault == Fault.BROWN_OUT
+
+
+@pytest.mark.parametrize("then", [lambda: None, lose_line], ids=["seen", "line lost"])
+def test_a_recall_during_which_somebody_asked_for_safety_is_left_alone(memory, monkeypatch, then):
+    def safe():
+        memory.chip.board.safe()
+        then()
+
+    interrupt(memory, monkeypatch, safe)
+    with pytest.raises(MadeSafe, match="the board"):
+        memory.recall(CUES, 8, on_board=True)
+    assert len(set(memory.chip.board.rails().set_codes)) == 1
+
+
+def test_a_line_that_is_lost_again_and_again_ends_a_recall(memory, monkeypatch):
+    looks = interrupt(memory, monkeypatch, lose_line, times=99)
+    with pytest.raises(LinkError, match="the cable was moved"):
+        memory.recall(CUES, 8, on_board=True)
+    assert len(looks) == 4
