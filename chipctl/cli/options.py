@@ -10,6 +10,8 @@ import typer
 from chipctl.chip import Chip, connect
 from chipctl.cli.screen import remark
 from chipctl.profile import ChipProfile
+from chipctl.runs import journaled
+from chipctl.runs.journal import Journal
 from chipctl.settings import Settings
 
 ChipAddress = Annotated[
@@ -43,18 +45,26 @@ Profile = Annotated[
         "and written by commands that measure.",
     ),
 ]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs and their journal are kept.")]
 ArrayIndex = Annotated[int, typer.Option("--array", "-a", metavar="N", help="Array index, from 0.")]
 
 
 @contextmanager
-def open_chip(address: str, settings: Settings, profile: Path | None = None) -> Iterator[Chip]:
+def open_chip(
+    address: str,
+    settings: Settings,
+    profile: Path | None = None,
+    journal: tuple[Journal, str] | None = None,
+) -> Iterator[Chip]:
     """The chip at `address`, with its profile file if there is one; safe when the block ends.
 
-    The profile is written at once, so that a place where it can't be is found before anything is done.
+    The profile is written at once, so that a place where it can't be is found before anything is done. With
+    a journal and the name of a run, every pulse is in the journal before it is sent.
     """
     known = ChipProfile.load(profile) if profile and profile.exists() else None
+    opened = connect(address, known) if journal is None else journaled.connect(address, *journal, known)
     try:
-        with connect(address, known) as chip:
+        with opened as chip:
             chip.tighten(settings.limits)
             if profile:
                 chip.profile.save(profile)

@@ -1,5 +1,7 @@
 """What `run.json` holds: who did what, when, to which chip, with which software, and how it ended."""
 
+import os
+import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -32,15 +34,42 @@ class ChipIdentity(BaseModel):
     schema_hash: str | None = None
 
 
-class RunRecord(BaseModel):
-    """The record of one run. Times are UTC; the duration is taken from the monotonic clock."""
+class Process(BaseModel):
+    """The process that works on a run, and the software that it is."""
 
     model_config = ConfigDict(extra="forbid")
+
+    started: datetime
+    monotonic_s: float | None = None
+    """The computer's monotonic clock at `started`; the journal's times are by the same clock."""
+    pid: int | None = None
+    operator: str | None = None
+    command_line: list[str] = []
+    python: str
+    packages: dict[str, str] = {}
+    source_revision: str | None = None
+
+    @classmethod
+    def this(cls) -> Self:
+        """Everything this process knows of itself."""
+        return cls(
+            started=datetime.now(UTC),
+            monotonic_s=round(time.monotonic(), 6),
+            pid=os.getpid(),
+            operator=provenance.operator(),
+            command_line=provenance.command_line(),
+            python=provenance.python_version(),
+            packages=provenance.package_versions(),
+            source_revision=provenance.source_revision(),
+        )
+
+
+class RunRecord(Process):
+    """The record of one run. Times are UTC; the duration is taken from the monotonic clock."""
 
     format: int = 1
     id: str
     kind: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
-    started: datetime
     finished: datetime | None = None
     duration_s: float | None = None
     outcome: Outcome = Outcome.RUNNING
@@ -49,11 +78,10 @@ class RunRecord(BaseModel):
     seeds: dict[str, int] = {}
     policy: dict[str, JsonValue] = {}
     summary: dict[str, JsonValue] = {}
-    operator: str | None = None
-    command_line: list[str] = []
-    python: str
-    packages: dict[str, str] = {}
-    source_revision: str | None = None
+    profile_sha256: str | None = None
+    """Of the chip's profile as it was used."""
+    resumed: list[Process] = []
+    """Processes that went on with the run after an earlier one was stopped, failed or was killed."""
     files: dict[str, str] = {}
     """SHA-256 of every other file of the run, written when it is closed."""
 
@@ -70,15 +98,10 @@ class RunRecord(BaseModel):
         return cls(
             id=uuid.uuid4().hex[:6],
             kind=kind,
-            started=datetime.now(UTC),
             chip=chip,
             seeds=dict(seeds or {}),
             policy=dict(policy or {}),
-            operator=provenance.operator(),
-            command_line=provenance.command_line(),
-            python=provenance.python_version(),
-            packages=provenance.package_versions(),
-            source_revision=provenance.source_revision(),
+            **Process.this().model_dump(),
         )
 
     @property

@@ -1,8 +1,10 @@
 """The run store: one directory per run with its record, its log, its data and its report."""
 
+import fcntl
 import hashlib
 import io
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,9 +22,12 @@ from pydantic import ValidationError
 from chipctl.errors import ChipctlError
 from chipctl.files import replace_file
 from chipctl.runs.log import LogFile, logging_to, plain
-from chipctl.runs.record import Outcome, RunRecord
+from chipctl.runs.record import Outcome, Process, RunRecord
 
 RECORD, LOG, DATA, REPORT = "run.json", "log.jsonl", "data.h5", "report.html"
+
+_LOCK_TRIES, _LOCK_PAUSE_S = 5, 0.05
+"""Somebody who only asks whether a run is being recorded holds its lock for an instant."""
 
 _log = structlog.get_logger()
 
@@ -38,16 +43,19 @@ class Run:
 
     Used as a context manager it records: every file is replaced as a whole, so a reader never finds
     half of one; an exception ends the run as failed, Ctrl-C as stopped; when it is closed its files
-    become read-only. `Run.open` gives a finished run to read.
+    become read-only. `Run.open` gives a run to read, `Run.resume` one that was not done to go on with.
+    While it records it holds a lock that ends with its process, however that ends.
 
     Raises:
         StorageError: The directory cannot be made or a file cannot be written.
     """
 
-    def __init__(self, root: Path, record: RunRecord) -> None:
+    def __init__(self, root: Path, record: RunRecord, *, resumes: bool = False) -> None:
         self.record = record
         self.path = Path(root) / record.name
+        self._resumes = resumes
         self._recording = False
+        self._locked: int | None = None
         self._started = 0.0
         self._log_file: LogFile | None = None
         self._exits = ExitStack()
@@ -66,19 +74,97 @@ class Run:
         run.path = path
         return run
 
+    @classmethod
+    def resume(cls, path: Path) -> Self:
+        """The run kept in the directory `path`, to go on with: it was stopped, failed or was killed.
+
+        Entering it raises `StorageError` if the run is done, or if another process records it.
+        """
+        run = cls(path.parent, cls.open(path).record, resumes=True)
+        run.path = path
+        return run
+
     def __enter__(self) -> Self:
+        self._started = time.monotonic()
+        if self._resumes:
+            self._take_up()
+        else:
+            self._make()
+        self._log_file = self._exits.enter_context(logging_to(self.path / LOG, self.record.id))
+        _log.info("run resumed" if self._resumes else "run started", kind=self.record.kind, path=self.path)
+        return self
+
+    def _make(self) -> None:
         with _storage(self.path, "make"):
             self.path.mkdir(parents=True)
-        self._started = time.monotonic()
         self._recording = True
         try:
             self._write_record()
+            self._lock()
         except StorageError:
+            self._unlock()
+            for name in (LOG, RECORD):
+                (self.path / name).unlink(missing_ok=True)
             self.path.rmdir()
             raise
-        self._log_file = self._exits.enter_context(logging_to(self.path / LOG, self.record.id))
-        _log.info("run started", kind=self.record.kind, path=self.path)
-        return self
+
+    def _take_up(self) -> None:
+        self._lock()
+        try:
+            self.record = type(self).open(self.path).record
+            if self.record.outcome is Outcome.DONE:
+                raise StorageError(f"{self.path} is done: its files are read-only; start a new run")
+            with _storage(self.path, "write"):
+                for file in self.path.iterdir():
+                    file.chmod(0o644)
+            self._recording = True
+            again = [*self.record.resumed, Process.this()]
+            self.update(outcome=Outcome.RUNNING, error=None, finished=None, files={}, resumed=again)
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _lock(self) -> None:
+        """Be the one process that records this run, until `_unlock` or the end of the process."""
+        with _storage(self.path / LOG, "write"):
+            self._locked = os.open(self.path / LOG, os.O_RDONLY | os.O_CREAT, 0o644)
+        for _ in range(_LOCK_TRIES):
+            try:
+                return fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_LOCK_PAUSE_S)
+        self._unlock()
+        record = Run.open(self.path).record
+        pid = record.resumed[-1].pid if record.resumed else record.pid
+        who = f"{self.path.name} is being recorded by process {pid}"
+        raise StorageError(f"{who}; stop that one or wait for its end")
+
+    def _unlock(self) -> None:
+        if self._locked is not None:
+            os.close(self._locked)
+            self._locked = None
+
+    @property
+    def is_being_recorded(self) -> bool:
+        """Whether a process is at work on it now; one that says `running` and is not was killed."""
+        try:
+            descriptor = os.open(self.path / LOG, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, in one word; `killed` where its process went without a word."""
+        if self.record.outcome is Outcome.RUNNING and not self.is_being_recorded:
+            return "killed"
+        return self.record.outcome
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -98,6 +184,8 @@ class Run:
             if error is None:
                 raise
             error.add_note(f"and the run could not be closed: {failure}")
+        finally:
+            self._unlock()
 
     @property
     def report_path(self) -> Path:
@@ -182,7 +270,8 @@ class Run:
         with _storage(self.path, "close"):
             self.record.files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
         self.record.finished = datetime.now(UTC)
-        self.record.duration_s = round(time.monotonic() - self._started, 6)
+        took = time.monotonic() - self._started
+        self.record.duration_s = round(took + (self.record.duration_s or 0.0), 6)
         self._write_record()
         self._recording = False
         with _storage(self.path, "close"):
