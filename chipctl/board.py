@@ -159,6 +159,10 @@ class Board(Protocol):
         """The progress of a job until it has ended; nothing if the board knows of no such job."""
         ...
 
+    def stop_job(self) -> bool:
+        """Have the running job end after its round; False if none runs."""
+        ...
+
     def program_report(self, job_id: int) -> bulk.ProgramCodes:
         """The per-device report of an ended job."""
         ...
@@ -339,6 +343,14 @@ class NativeBoard:
                 return
             time.sleep(pause)
             pause = next(waits, pause)
+
+    def stop_job(self) -> bool:
+        """Have the running job end after its round, with its report; False if none runs."""
+        state = self.state()
+        running = state.job_state == JobState.RUNNING
+        if running:
+            self._link.request(m.StopJob(state.job_id))
+        return running
 
     def program_report(self, job_id: int) -> bulk.ProgramCodes:
         """The per-device report of an ended job."""

@@ -4,21 +4,31 @@ import tomllib
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chipctl.chip import HostLimits
 from chipctl.faults import ScanSchedule
 from chipctl.programming import PulseSchedule
 
 
+class WearLimits(BaseModel):
+    """How much use of a device is worth a warning."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pulses_per_device: int = Field(100_000, gt=0)
+    """Over the chip's life. Assumed: a tenth of 1e6, the low end of what TaOx devices are reported to live."""
+
+
 class Settings(BaseModel):
-    """One file: `[programming]`, `[scan]` and `[limits]`; what is not named keeps its default."""
+    """One file: `[programming]`, `[scan]`, `[limits]` and `[wear]`; what is not named keeps its default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     programming: PulseSchedule = PulseSchedule()
     scan: ScanSchedule = ScanSchedule()
     limits: HostLimits = HostLimits()
+    wear: WearLimits = WearLimits()
 
     @classmethod
     def load(cls, path: Path | None) -> Self:
