@@ -1,12 +1,15 @@
 """What a board keeps without power: stored limits and records of what it did, each with its CRC."""
 
 import mmap
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from crc32c import crc32c
+
+from sim_chip.state import unwritten
 
 _MAGIC: Final = b"SIMBOARD"
 _LIMITS_AT: Final = 64
@@ -45,11 +48,22 @@ class Flash:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """The memory in the file at `path`, blank if there is none, written off if it is something else."""
-        with path.open("rb+" if path.exists() else "xb+") as file:
-            before = path.stat().st_size
-            file.truncate(_BYTES)
-            flash = cls(mmap.mmap(file.fileno(), _BYTES))
+        """The memory in the file at `path`, blank if there is none, written off if it is something else.
+
+        Raises:
+            OSError: The place takes no such file; none is left there that was not before.
+        """
+        is_new = not path.exists()
+        try:
+            with path.open("xb+" if is_new else "rb+") as file:
+                before = path.stat().st_size
+                file.truncate(_BYTES)
+                os.posix_fallocate(file.fileno(), 0, _BYTES)  # a full disk must not show at a later write
+                flash = cls(mmap.mmap(file.fileno(), _BYTES))
+        except OSError as error:
+            if is_new:
+                path.unlink(missing_ok=True)
+            raise unwritten(path, _BYTES, error) from None
         if before not in (0, _BYTES):
             flash._write_off()
         return flash

@@ -229,20 +229,34 @@ class ChipState:
         return self.journal.over(array * size, (array + 1) * size)
 
     def save(self, path: str | os.PathLike[str], *, new: bool = False) -> None:
-        """Write the state to a file, replacing it only when complete; with `new`, never replacing."""
+        """Write the state to a file, replacing it only when complete; with `new`, never replacing.
+
+        Raises:
+            OSError: The place takes no file of this size, or with `new` there is one; nothing is left there.
+        """
         target = Path(path)
         partial = target.with_name(target.name + ".partial")
-        with partial.open("wb") as file:
-            file.write(self.buffer)
-            file.flush()
-            os.fsync(file.fileno())
-        if not new:
-            os.replace(partial, target)
-            return
         try:
-            os.link(partial, target)
+            with partial.open("wb") as file:
+                file.write(self.buffer)
+                file.flush()
+                os.fsync(file.fileno())
+            if new:
+                os.link(partial, target)
+            else:
+                os.replace(partial, target)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise unwritten(target, len(self.buffer), error) from None
         finally:
-            partial.unlink()
+            partial.unlink(missing_ok=True)
+
+
+def unwritten(path: Path, size: int, error: OSError) -> OSError:
+    """What to tell a person about a file that cannot be written."""
+    reason = (error.strerror or str(error)).lower()
+    return OSError(f"{path} cannot be written: {reason}; it takes {size} bytes, here or at another place")
 
 
 def _place(views: dict[str, Any], fields_: list[Field], buffer: Any, start: int) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -134,6 +135,60 @@ def test_a_chip_answers_on_tcp_to_one_host_after_another(number, open_line):
         first.close()
         assert open_line(address, number=2).ask(m.GetState()).total_pulses == 1
         assert end(process, number) == 0
+
+
+def refused(*options, file_bytes=None):
+    """What `sim-chip serve` says that does not start, where a file may have `file_bytes` at most."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "sim_chip.cli", "serve", *map(str, options)],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=GRACE_S,
+        preexec_fn=limit if file_bytes else None,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("file_bytes", [4096, 400_000])
+def test_a_full_disk_is_named_and_nothing_is_left_on_it(tmp_path, file_bytes):
+    says = refused("--pty", tmp_path / "chip", "--state", tmp_path / "state", file_bytes=file_bytes)
+    assert "state cannot be written" in says
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_of_the_board_that_finds_no_room_is_not_left_half_made(tmp_path):
+    with serving("--pty", tmp_path / "chip", "--state", tmp_path / "state") as (process, _):
+        end(process)
+    board_file(tmp_path / "state").unlink()
+    says = refused("--pty", tmp_path / "chip", "--state", tmp_path / "state", file_bytes=4096)
+    assert "state.board cannot be written" in says
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_tcp_port_that_is_taken_is_named():
+    with socket.create_server(("localhost", 0)) as taken:
+        place = f"localhost:{taken.getsockname()[1]}"
+        assert f"{place} is in use by another program" in refused("--tcp", place)
+
+
+def test_bytes_that_a_host_does_not_read_are_dropped_and_counted(tmp_path, open_line):
+    """20000 answers of half a kilobyte are more than the server and the network keep."""
+    with serving("--tcp", "localhost:0", "--preset", "ideal") as (_, where):
+        address = ("localhost", int(where.rpartition(":")[2]))
+        deaf = open_line(address)
+        deaf.ask(m.ReadCells(0, 2, 1, 0, 64, 0, 64))
+        sent = []
+        deaf.write = lambda data: (sent.append(data), deaf.socket.sendall(data))
+        deaf.ask(m.Fetch(0, 560))
+        for _ in range(200):
+            deaf.socket.sendall(sent[-1] * 100)
+        deaf.close()
+        assert open_line(address, number=2).ask(m.GetState()).dropped_bytes > 0
 
 
 def test_many_bytes_cross_a_pseudo_terminal_both_ways(tmp_path, open_line):
