@@ -674,14 +674,22 @@ class StartChain(Request[Started]):
 
 @dataclass(frozen=True)
 class StartScan(Request[Started]):
-    """Look for devices that do not move, inside the board. Needs the lease; moves every healthy device.
+    """Look for devices that do not move, inside the board. Needs the lease; moves every selected device.
 
-    Staged: a u16 code per SET voltage, then one per RESET voltage. Every device is read; then, pair by pair,
-    those whose sums have differed by less than `moved` get the SET pulse, all are read, those still so get
-    the RESET pulse, all are read. At the end all get the last RESET pulse and are read once more.
+    Staged: a u16 code per SET voltage, then one per RESET voltage; then a bit per device, row by row, set
+    where it may be pulsed. A look is a read of every device, a sum of `reads` codes each.
 
-    Report, see `OpenReport`, each block over all devices row by row: u16 lowest and u16 highest sum of codes;
-    u16 final sum, over `final_reads`; u16 pulses.
+    First come `looks` looks without a pulse. With their number n, their total S and the total Q of their
+    squares, a device has moved at a later look x where |n x - S| >= n `moved` and
+    (n - 1) (n x - S)^2 >= `sigmas`^2 (n + 1) (n Q - S^2). Then, pair by pair, twice: of the selected devices
+    that have not moved, those with S < n `turning` get the SET pulse, the others the RESET pulse, and the
+    second time the other one each; every time all are looked at. With `lower`, devices that have moved then
+    get the RESET pulses one after the other, with a look after each, until they are below `turning`.
+
+    Report, see `OpenReport`, each block over all devices row by row: u16 number, u32 total and u64 total of
+    the squares of the looks before lowering since, and with, the one at which it moved (of all of them, if
+    it did not); u8 pair at which it moved, from 1 (0: it did not); u8 RESET pulses to lower it; u16 last
+    look; u16 pulses in all.
     """
 
     OPCODE = 0x3D
@@ -693,10 +701,16 @@ class StartScan(Request[Started]):
     array: U8
     gain: U8
     reads: U8
-    final_reads: U8
+    looks: U8
+    """2 or more."""
     pairs: U8
-    moved: U16
+    moved: U32
+    """Difference of sums of codes."""
+    sigmas: U8
+    turning: U32
     """Sum of codes."""
+    lower: U8
+    """1 to leave what moved below `turning`."""
     set_gate_code: U16
     reset_gate_code: U16
     width_ns: U32

@@ -176,38 +176,77 @@ def chain_report_bytes(cues: int, neurons: int, max_iterations: int, *, trace: b
     return _HEAD.size + 256 + cues + (cues + 7) // 8 + (states * cues * neurons + 7) // 8 + sums
 
 
-def pack_scan(set_codes: Ints, reset_codes: Ints) -> bytes:
-    """Voltage codes of the SET and the RESET pulses, staged for `StartScan`."""
-    return set_codes.astype("<u2").tobytes() + reset_codes.astype("<u2").tobytes()
+@dataclass(frozen=True)
+class ScanPlan:
+    """What is staged for `StartScan`."""
+
+    set_codes: Ints
+    """Voltage codes, shape (pairs,)."""
+    reset_codes: Ints
+    chosen: Flags
+    """Devices that may be pulsed, shape (rows, cols)."""
+
+    def pack(self) -> bytes:
+        """The staged bytes."""
+        return (
+            self.set_codes.astype("<u2").tobytes()
+            + self.reset_codes.astype("<u2").tobytes()
+            + _bits(self.chosen)
+        )
+
+    @classmethod
+    def unpack(cls, data: bytes, pairs: int, shape: tuple[int, int]) -> Self:
+        """The plan for an array of `shape` (rows, cols)."""
+        reader = _Reader(data)
+        codes = reader.numbers("<u2", pairs), reader.numbers("<u2", pairs)
+        chosen = reader.flags(shape)
+        reader.end()
+        return cls(*codes, chosen)
 
 
-def unpack_scan(data: bytes, pairs: int) -> tuple[Ints, Ints]:
-    """SET and RESET codes, shape (pairs,) each."""
-    reader = _Reader(data)
-    codes = reader.numbers("<u2", pairs), reader.numbers("<u2", pairs)
-    reader.end()
-    return codes
+def scan_plan_bytes(pairs: int, devices: int) -> int:
+    """Length of a packed `ScanPlan`."""
+    return 4 * pairs + (devices + 7) // 8
+
+
+_SCAN_BLOCKS = {
+    "looks": "<u2",
+    "total": "<u4",
+    "squares": "<u8",
+    "moved": "u1",
+    "lowered": "u1",
+    "last": "<u2",
+    "pulses": "<u2",
+}
 
 
 @dataclass(frozen=True)
 class ScanCodes:
     """What a finished scan says of each device; arrays of one shape."""
 
-    lowest: Ints
-    """Sums of codes."""
-    highest: Ints
-    final: Ints
+    looks: Ints
+    """Looks before lowering, since and with the one at which it moved; all if it did not."""
+    total: Ints
+    """Of the sums of codes of those looks."""
+    squares: Ints
+    """Total of the squares of those sums."""
+    moved: Ints
+    """Pair of pulses at which it moved, from 1; 0 if it did not."""
+    lowered: Ints
+    """RESET pulses given to leave it low."""
+    last: Ints
+    """Sum of codes of the last look of all."""
     pulses: Ints
 
     def pack(self) -> bytes:
         """The result of `OpenReport`."""
-        blocks = (self.lowest, self.highest, self.final, self.pulses)
-        return b"".join(block.astype("<u2").tobytes() for block in blocks)
+        return b"".join(getattr(self, name).astype(kind).tobytes() for name, kind in _SCAN_BLOCKS.items())
 
     @classmethod
     def unpack(cls, data: bytes, shape: tuple[int, int]) -> Self:
         """The report on an array of `shape` (rows, cols)."""
         reader = _Reader(data)
-        blocks = [reader.numbers("<u2", shape[0] * shape[1]).reshape(shape) for _ in range(4)]
+        count = shape[0] * shape[1]
+        blocks = [reader.numbers(kind, count).reshape(shape) for kind in _SCAN_BLOCKS.values()]
         reader.end()
         return cls(*blocks)

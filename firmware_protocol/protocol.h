@@ -37,7 +37,7 @@
 /* Direction of a pulse that raises conductance. */
 #define CHIP_SET 1u
 
-#define CHIP_SCHEMA_HASH 0xe7b081b3u
+#define CHIP_SCHEMA_HASH 0xa5359a8bu
 
 /* Bytes a frame adds to a payload of less than 230 bytes: header, CRC, one of COBS, the delimiter. */
 #define CHIP_OVERHEAD 20u
@@ -631,14 +631,22 @@ _Static_assert(sizeof(struct chip_start_chain) == 24, "layout of chip_start_chai
 
 /* StartScan, 0x3d, EFFECT, answered by chip_started.
  *
- * Look for devices that do not move, inside the board. Needs the lease; moves every healthy device.
+ * Look for devices that do not move, inside the board. Needs the lease; moves every selected device.
  *
- * Staged: a u16 code per SET voltage, then one per RESET voltage. Every device is read; then, pair by pair,
- * those whose sums have differed by less than `moved` get the SET pulse, all are read, those still so get
- * the RESET pulse, all are read. At the end all get the last RESET pulse and are read once more.
+ * Staged: a u16 code per SET voltage, then one per RESET voltage; then a bit per device, row by row, set
+ * where it may be pulsed. A look is a read of every device, a sum of `reads` codes each.
  *
- * Report, see `OpenReport`, each block over all devices row by row: u16 lowest and u16 highest sum of codes;
- * u16 final sum, over `final_reads`; u16 pulses.
+ * First come `looks` looks without a pulse. With their number n, their total S and the total Q of their
+ * squares, a device has moved at a later look x where |n x - S| >= n `moved` and (n - 1) (n x - S)^2 >=
+ * `sigmas`^2 (n + 1) (n Q - S^2). Then, pair by pair, twice: of the selected devices that have not moved,
+ * those with S < n `turning` get the SET pulse, the others the RESET pulse, and the second time the other
+ * one each; every time all are looked at. With `lower`, devices that have moved then get the RESET pulses
+ * one after the other, with a look after each, until they are below `turning`.
+ *
+ * Report, see `OpenReport`, each block over all devices row by row: u16 number, u32 total and u64 total of
+ * the squares of the looks before lowering since, and with, the one at which it moved (of all of them, if it
+ * did not); u8 pair at which it moved, from 1 (0: it did not); u8 RESET pulses to lower it; u16 last look;
+ * u16 pulses in all.
  */
 struct chip_start_scan {
     /* As of `StartProgram`. */
@@ -646,16 +654,22 @@ struct chip_start_scan {
     uint8_t array;
     uint8_t gain;
     uint8_t reads;
-    uint8_t final_reads;
+    /* 2 or more. */
+    uint8_t looks;
     uint8_t pairs;
+    /* Difference of sums of codes. */
+    uint32_t moved;
+    uint8_t sigmas;
     /* Sum of codes. */
-    uint16_t moved;
+    uint32_t turning;
+    /* 1 to leave what moved below `turning`. */
+    uint8_t lower;
     uint16_t set_gate_code;
     uint16_t reset_gate_code;
     uint32_t width_ns;
     uint32_t staged_crc;
 };
-_Static_assert(sizeof(struct chip_start_scan) == 23, "layout of chip_start_scan");
+_Static_assert(sizeof(struct chip_start_scan) == 31, "layout of chip_start_scan");
 
 /* GetJob, 0x39, PURE, answered by chip_job.
  *
@@ -1067,7 +1081,7 @@ _Static_assert(sizeof(struct chip_refusal) == 69, "layout of chip_refusal");
     X(SWEEP, sweep, EFFECT, 16, 0, RESULT) \
     X(START_PROGRAM, start_program, EFFECT, 50, 0, STARTED) \
     X(START_CHAIN, start_chain, READ, 24, 0, STARTED) \
-    X(START_SCAN, start_scan, EFFECT, 23, 0, STARTED) \
+    X(START_SCAN, start_scan, EFFECT, 31, 0, STARTED) \
     X(GET_JOB, get_job, PURE, 4, 0, JOB) \
     X(STOP_JOB, stop_job, PURE, 4, 0, JOB) \
     X(OPEN_REPORT, open_report, PURE, 4, 0, RESULT) \

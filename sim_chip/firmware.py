@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from firmware_protocol import bulk
 from firmware_protocol import messages as m
 from firmware_protocol.jobs import JobState
-from firmware_protocol.plans import chain_report_bytes
+from firmware_protocol.plans import chain_report_bytes, scan_plan_bytes
 from firmware_protocol.rails import PULSE_RAILS, ProbePoint
 from firmware_protocol.status import Status
 from firmware_protocol.wire import Message, Request
@@ -319,7 +319,9 @@ class Firmware:
         if self.jobs.knows(request.job_id):
             return m.Started(request.job_id)
         self._may_start(request)
-        staged = self.staging.take(4 * request.pairs, request.staged_crc)
+        staged = self.staging.take(
+            scan_plan_bytes(request.pairs, self.chip.parameters.devices), request.staged_crc
+        )
         scan = ScanJob(request, self.chip, self._rules, staged)
         return self._started(scan, scan.rounds(self._job_pulser().give))
 

@@ -173,8 +173,9 @@ class _Kept:
             f"scan/array{report.array}",
             kinds=(report.faults.kinds, "1"),
             stuck=(report.faults.conductance, "S"),
-            lowest=(report.lowest, "S"),
-            highest=(report.highest, "S"),
+            uncertainty=(report.faults.uncertainty, "S"),
+            scatter=(report.scatter, "S"),
+            pulses=(report.pulse_counts, "1"),
         )
 
     def memory(self, result: MemoryResult) -> None:

@@ -77,10 +77,10 @@ def test_a_scan_on_the_board_is_the_hosts_bit_by_bit(make_chip):
     wanted, found = scan(driven, 1), scan(on_board, 1, on_board=True)
 
     np.testing.assert_array_equal(found.faults.kinds, wanted.faults.kinds)
-    np.testing.assert_allclose(found.faults.conductance, wanted.faults.conductance, rtol=1e-9)
-    np.testing.assert_allclose(found.lowest, wanted.lowest, rtol=1e-9, atol=1e-15)
-    np.testing.assert_allclose(found.highest, wanted.highest, rtol=1e-9, atol=1e-15)
-    assert (found.pulses, found.reads) == (wanted.pulses, wanted.reads)
+    for name in ("kinds", "conductance", "uncertainty", "noisy", "slow"):
+        np.testing.assert_array_equal(getattr(found.faults, name), getattr(wanted.faults, name))
+    for name in ("final", "scatter", "pulse_counts", "reads"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
     np.testing.assert_array_equal(
         on_board.truth.conductance_units(1), driven.truth.conductance_units(1), strict=True
     )
