@@ -16,7 +16,9 @@ import numpy.typing as npt
 from benchmarks.measure import ANY, Bound, Measured, Plan, Scale, at_least, at_most
 from chipctl.chip import Chip, PulseShape, connect
 from chipctl.faults import scan
-from chipctl.programming import ProgramReport, PulseSchedule, Ramp, program
+from chipctl.program_report import ProgramReport
+from chipctl.programming import program
+from chipctl.schedules import PulseSchedule, Ramp
 from firmware_protocol.messages import RESET
 from sim_chip import VirtualChip, preset
 

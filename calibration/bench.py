@@ -11,8 +11,10 @@ from calibration.comparison import Comparison
 from chipctl.chip import Chip, Siemens
 from chipctl.errors import ChipctlError
 from chipctl.faults import ScanSchedule, scan
-from chipctl.programming import ProgramReport, PulseSchedule, program
+from chipctl.program_report import ProgramReport
+from chipctl.programming import program
 from chipctl.progress import Progress
+from chipctl.schedules import PulseSchedule
 
 
 class Finding(Protocol):

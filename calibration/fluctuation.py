@@ -10,8 +10,8 @@ from calibration.bench import Bench, level_targets
 from calibration.comparison import Comparison
 from calibration.fluctuation_fit import FluctuationLaw, Variances, fit_law
 from chipctl.chip import Siemens
-from chipctl.programming import PulseSchedule
 from chipctl.runs.drawing import BLUE, GREY, INK, ORANGE, canvas
+from chipctl.schedules import PulseSchedule
 from firmware_protocol.messages import Multiply
 
 STATES = np.linspace(5e-6, 50e-6, 16)

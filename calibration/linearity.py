@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from calibration.bench import Bench, level_targets
 from calibration.comparison import Comparison
 from chipctl.chip import Amps, Siemens, Volts
-from chipctl.programming import PulseSchedule
 from chipctl.runs.drawing import INK, canvas
+from chipctl.schedules import PulseSchedule
 from firmware_protocol.messages import RESET, SET
 
 LEVELS = np.linspace(0, 150e-6, 16)

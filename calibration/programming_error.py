@@ -10,8 +10,8 @@ from calibration.bench import Bench
 from calibration.comparison import Comparison
 from chipctl.chip import Siemens
 from chipctl.converters import SPAN
-from chipctl.programming import PulseSchedule, Ramp
 from chipctl.runs import figures
+from chipctl.schedules import PulseSchedule, Ramp
 from firmware_protocol.messages import RESET
 
 PUBLISHED_SCHEDULE = PulseSchedule(

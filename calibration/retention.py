@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from calibration.bench import Bench, level_targets
 from calibration.comparison import Comparison
 from chipctl.chip import Siemens
-from chipctl.programming import PulseSchedule
 from chipctl.runs.drawing import INK, canvas
+from chipctl.schedules import PulseSchedule
 
 LEVELS = np.linspace(0, 150e-6, 16)
 """Siemens; 0 to 150 µS in steps of 10 µS."""

@@ -148,19 +148,22 @@ def unpack_words(data: bytes, steps: int) -> tuple[Ints, Ints]:
 # Write-and-verify
 
 
-def pack_plan(mask: Flags, targets: Ints) -> bytes:
-    """Devices to program and their targets, staged for `StartProgram`."""
-    return _packed(mask) + targets.astype("<u2").tobytes()
+def pack_plan(mask: Flags, targets: Ints, expected: Ints | None = None) -> bytes:
+    """Devices to program, their targets, and what each level is expected to do; staged for `StartProgram`."""
+    levels = b"" if expected is None else expected.astype("<u2").tobytes()
+    return _packed(mask) + targets.astype("<u2").tobytes() + levels
 
 
-def plan_bytes(devices: int) -> int:
-    """Length of a staged plan."""
-    return (devices + 7) // 8 + 2 * devices
+def plan_bytes(devices: int, levels: int = 0) -> int:
+    """Length of a staged plan; of its levels only if it predicts."""
+    return (devices + 7) // 8 + 2 * devices + 2 * levels
 
 
-def unpack_plan(data: bytes, devices: int) -> tuple[Flags, Ints]:
-    """Mask and targets, shape (devices,) each."""
-    return _unpacked(data, devices), _numbers(data, "<u2", devices, (devices + 7) // 8)
+def unpack_plan(data: bytes, devices: int, predicts: bool = False) -> tuple[Flags, Ints, Ints | None]:
+    """Mask and targets, shape (devices,) each, and the expected sums (levels,) of a plan that predicts."""
+    start = plan_bytes(devices)
+    expected = _numbers(data, "<u2", (len(data) - start) // 2, start) if predicts else None
+    return _unpacked(data, devices), _numbers(data, "<u2", devices, (devices + 7) // 8), expected
 
 
 @dataclass(frozen=True)

@@ -31,3 +31,12 @@ class Verdict(IntEnum):
     """Below tolerance at the highest SET voltages, retries spent."""
     GAVE_UP_HIGH = 5
     """Above tolerance at the highest RESET voltages, retries spent."""
+
+
+class Order(IntEnum):
+    """In which order write-and-verify pulses the devices of a round."""
+
+    ROWS = 0
+    """Row by row."""
+    SPREAD = 1
+    """Each far from the one before, so that what one pulse leaves behind nearby fades before the next."""

@@ -588,10 +588,19 @@ class StartProgram(Request[Started]):
     Staged: one bit per device, row by row, least significant bit first, that selects the devices to
     program; then a u16 target per device, row by row: the sum of ADC codes over `reads` reads that the
     device should show. Each round reads every selected device that is not done. One within
-    `tolerance_in` of its target is done; one below gets a SET pulse, one above a RESET pulse. A device
-    keeps its own voltages: the first pulse is at the ramp's start, each further one in the same direction a
-    step higher; past the top the gate goes up one step and the voltage starts again; past the last gate the
-    highest voltages are kept and retries counted. All ramps of a device restart when it changes direction.
+    `tolerance_in` of its target is done; one below gets a SET pulse, one above a RESET pulse. The levels of
+    a direction are its voltages at the first gate, then those at the next, and so on. A device's first pulse
+    is at level 0, each further one in the same direction a level higher, and level 0 again after a change of
+    direction; past the last level its voltages are kept and retries counted.
+
+    Where `predicts` is 1, a u16 per SET level, not falling, and one per RESET level, not rising, follow the
+    targets: the sum that a typical device shows after a pulse of that level; t(x), the first level that
+    leads as far as x. A pulse is then at level t(target) + shift, less `set_short` for SET, but in the same
+    direction at least a level higher than the one before, and not past the last level. Each device has a
+    shift per direction, kept in 1/16 of a level, 0 at first. When it is read after a pulse of level l and
+    shows s, l - t(s) is observed: where it moved by more than half of `tolerance_in`, the shift
+    goes a n-th of the way to that, n the observations so far, at most 4; else it is raised to that.
+
     At the end every device within `tolerance_out` counts as verified.
 
     Report, see `OpenReport`.
@@ -625,6 +634,12 @@ class StartProgram(Request[Started]):
     reset_gate_last: U16
     reset_gate_step: U16
     reset_width_ns: U32
+    predicts: U8
+    """1: voltages start where a typical device should land, and follow what each device did."""
+    set_short: U8
+    """Levels; SET overshoots are costlier than a second pulse."""
+    order: U8
+    """`Order` in which the devices of a round are pulsed."""
     staged_crc: U32
 
 
@@ -737,6 +752,10 @@ class Job(Message):
     gave_up: U32
     pulses: U32
     reads: U32
+    error_sum: I32 = 0
+    """Of write-and-verify: last sum less target, over the selected devices that were read."""
+    error_squares: U64 = 0
+    """The same squared."""
     """Conversions of devices; of a chain vector products of its tiles."""
 
 

@@ -37,7 +37,7 @@
 /* Direction of a pulse that raises conductance. */
 #define CHIP_SET 1u
 
-#define CHIP_SCHEMA_HASH 0xa5359a8bu
+#define CHIP_SCHEMA_HASH 0x9a1e1d2au
 
 /* Bytes a frame adds to a payload of less than 230 bytes: header, CRC, one of COBS, the delimiter. */
 #define CHIP_OVERHEAD 20u
@@ -174,6 +174,14 @@ enum chip_verdict {
     CHIP_VERDICT_GAVE_UP_LOW = 4,
     /* Above tolerance at the highest RESET voltages, retries spent. */
     CHIP_VERDICT_GAVE_UP_HIGH = 5,
+};
+
+/* In which order write-and-verify pulses the devices of a round. */
+enum chip_order {
+    /* Row by row. */
+    CHIP_ORDER_ROWS = 0,
+    /* Each far from the one before, so that what one pulse leaves behind nearby fades before the next. */
+    CHIP_ORDER_SPREAD = 1,
 };
 
 /* Channels of the board's 16-channel DAC. */
@@ -551,11 +559,20 @@ _Static_assert(sizeof(struct chip_sweep) == 16, "layout of chip_sweep");
  * Staged: one bit per device, row by row, least significant bit first, that selects the devices to program;
  * then a u16 target per device, row by row: the sum of ADC codes over `reads` reads that the device should
  * show. Each round reads every selected device that is not done. One within `tolerance_in` of its target is
- * done; one below gets a SET pulse, one above a RESET pulse. A device keeps its own voltages: the first
- * pulse is at the ramp's start, each further one in the same direction a step higher; past the top the gate
- * goes up one step and the voltage starts again; past the last gate the highest voltages are kept and
- * retries counted. All ramps of a device restart when it changes direction. At the end every device within
- * `tolerance_out` counts as verified.
+ * done; one below gets a SET pulse, one above a RESET pulse. The levels of a direction are its voltages at
+ * the first gate, then those at the next, and so on. A device's first pulse is at level 0, each further one
+ * in the same direction a level higher, and level 0 again after a change of direction; past the last level
+ * its voltages are kept and retries counted.
+ *
+ * Where `predicts` is 1, a u16 per SET level, not falling, and one per RESET level, not rising, follow the
+ * targets: the sum that a typical device shows after a pulse of that level; t(x), the first level that leads
+ * as far as x. A pulse is then at level t(target) + shift, less `set_short` for SET, but in the same
+ * direction at least a level higher than the one before, and not past the last level. Each device has a
+ * shift per direction, kept in 1/16 of a level, 0 at first. When it is read after a pulse of level l and
+ * shows s, l - t(s) is observed: where it moved by more than half of `tolerance_in`, the shift goes a n-th
+ * of the way to that, n the observations so far, at most 4; else it is raised to that.
+ *
+ * At the end every device within `tolerance_out` counts as verified.
  *
  * Report, see `OpenReport`.
  */
@@ -584,9 +601,15 @@ struct chip_start_program {
     uint16_t reset_gate_last;
     uint16_t reset_gate_step;
     uint32_t reset_width_ns;
+    /* 1: voltages start where a typical device should land, and follow what each device did. */
+    uint8_t predicts;
+    /* Levels; SET overshoots are costlier than a second pulse. */
+    uint8_t set_short;
+    /* `Order` in which the devices of a round are pulsed. */
+    uint8_t order;
     uint32_t staged_crc;
 };
-_Static_assert(sizeof(struct chip_start_program) == 50, "layout of chip_start_program");
+_Static_assert(sizeof(struct chip_start_program) == 53, "layout of chip_start_program");
 
 /* StartChain, 0x3c, READ, answered by chip_started.
  *
@@ -994,10 +1017,13 @@ struct chip_job {
     uint32_t verified;
     uint32_t gave_up;
     uint32_t pulses;
-    /* Conversions of devices; of a chain vector products of its tiles. */
     uint32_t reads;
+    /* Of write-and-verify: last sum less target, over the selected devices that were read. */
+    int32_t error_sum;
+    /* The same squared. */
+    uint64_t error_squares;
 };
-_Static_assert(sizeof(struct chip_job) == 28, "layout of chip_job");
+_Static_assert(sizeof(struct chip_job) == 40, "layout of chip_job");
 
 /* Rails, 0xc0.
  *
@@ -1079,7 +1105,7 @@ _Static_assert(sizeof(struct chip_refusal) == 69, "layout of chip_refusal");
     X(PULSE, pulse, EFFECT, 16, 0, PULSED) \
     X(PULSE_MAP, pulse_map, EFFECT, 10, 0, PULSED) \
     X(SWEEP, sweep, EFFECT, 16, 0, RESULT) \
-    X(START_PROGRAM, start_program, EFFECT, 50, 0, STARTED) \
+    X(START_PROGRAM, start_program, EFFECT, 53, 0, STARTED) \
     X(START_CHAIN, start_chain, READ, 24, 0, STARTED) \
     X(START_SCAN, start_scan, EFFECT, 31, 0, STARTED) \
     X(GET_JOB, get_job, PURE, 4, 0, JOB) \

@@ -13,6 +13,7 @@ from firmware_protocol.plans import chain_report_bytes, scan_plan_bytes
 from firmware_protocol.rails import PULSE_RAILS, ProbePoint
 from firmware_protocol.status import Status
 from firmware_protocol.wire import Message, Request
+from firmware_protocol.write_verify import staged_bytes
 from sim_chip.buffers import ResultBuffer, Staging
 from sim_chip.chain_job import ChainJob
 from sim_chip.chip import VirtualChip
@@ -311,7 +312,7 @@ class Firmware:
         self._may_start(request)
         check_plan(request, self.chip, self._rules)
         shape = self.chip.parameters
-        staged = self.staging.take(bulk.plan_bytes(shape.devices), request.staged_crc)
+        staged = self.staging.take(staged_bytes(request, shape.devices), request.staged_crc)
         program = Program(request, shape, staged)
         return self._started(program, program.rounds(self.chip, self._job_pulser().give))
 

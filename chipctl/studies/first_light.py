@@ -20,9 +20,12 @@ from chipctl.memory.digits import Digits, draw_one_per_class, to_patterns
 from chipctl.memory.learning import Box, Hidden, Paper, Robust, Rule, TrainedMemory, train
 from chipctl.memory.learning.recall import flip
 from chipctl.profile import FaultMap
-from chipctl.programming import ProgramReport, PulseSchedule, check_schedule, program
+from chipctl.program_report import ProgramReport
+from chipctl.programming import program
 from chipctl.progress import Progress
 from chipctl.runs.log import bind_operation
+from chipctl.schedules import PulseSchedule
+from chipctl.write_plan import check_schedule
 from firmware_protocol.messages import RESET, SET
 
 _log = structlog.get_logger()

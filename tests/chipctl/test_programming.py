@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from chipctl.errors import ProgrammingError
-from chipctl.programming import PulseSchedule, Ramp, program
+from chipctl.programming import program
+from chipctl.schedules import PulseSchedule, Ramp
 from firmware_protocol.jobs import JobState, Verdict
 
 

@@ -54,10 +54,13 @@ def test_a_plan_comes_back_as_it_was(devices, seed):
     rng = np.random.default_rng(seed)
     mask, targets = rng.random(devices) < 0.5, rng.integers(0, 65536, devices)
 
-    data = bulk.pack_plan(mask, targets)
+    expected = np.sort(rng.integers(0, 65536, 7))
 
-    assert len(data) == bulk.plan_bytes(devices)
-    for found, wanted in zip(bulk.unpack_plan(data, devices), (mask, targets), strict=True):
+    data = bulk.pack_plan(mask, targets, expected)
+
+    assert len(data) == bulk.plan_bytes(devices, 7)
+    plan = bulk.unpack_plan(data, devices, predicts=True)
+    for found, wanted in zip(plan, (mask, targets, expected), strict=True):
         np.testing.assert_array_equal(found, wanted)
 
 

@@ -175,6 +175,9 @@ PLAN = {
     "reset_gate_last": volts(5.5),
     "reset_gate_step": 1638,
     "reset_width_ns": 1000,
+    "predicts": 0,
+    "set_short": 0,
+    "order": 0,
 }
 """Ramps as published for such chips; ±3 µS to be done, ±5 µS to count, 9 codes of gain 2."""
 

@@ -282,6 +282,9 @@ PLAN = m.StartProgram(
     reset_gate_last=50789,
     reset_gate_step=1638,
     reset_width_ns=1000,
+    predicts=0,
+    set_short=0,
+    order=0,
     staged_crc=0,
 )
 
