@@ -1,14 +1,21 @@
 """The calibration procedures there are, in the order in which they are run."""
 
+from calibration.adcs import ADCS
+from calibration.lines import LINES
 from calibration.procedure import Procedure
+from calibration.products import PRODUCTS
+from calibration.rails import RAILS
+from calibration.tias import TIAS
+from calibration.zeros import ZEROS
 
-_ALL: tuple[Procedure, ...] = ()
+_ALL: tuple[Procedure, ...] = (RAILS, ADCS, ZEROS, TIAS, LINES, PRODUCTS)
+"""Those that change devices come before what is measured of the map they leave."""
 
 PROCEDURES: dict[str, Procedure] = {procedure.name: procedure for procedure in _ALL}
 
 
 def in_order(names: list[str], *, everything: bool = False) -> list[Procedure]:
-    """The procedures of these names in the order in which they build on each other.
+    """The procedures of these names, and those they need, in the order in which they build on each other.
 
     Raises:
         ValueError: A name is unknown, or none is given.
@@ -21,4 +28,8 @@ def in_order(names: list[str], *, everything: bool = False) -> list[Procedure]:
     unknown = [name for name in names if name not in PROCEDURES]
     if unknown:
         raise ValueError(f"there is no procedure {unknown[0]!r}; there are {known}")
-    return [procedure for name, procedure in PROCEDURES.items() if name in names]
+    wanted = set(names)
+    for procedure in reversed(PROCEDURES.values()):
+        if procedure.name in wanted:
+            wanted |= set(procedure.needs)
+    return [procedure for name, procedure in PROCEDURES.items() if name in wanted]

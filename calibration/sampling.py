@@ -1,10 +1,20 @@
-"""Products as the ADCs see them: codes before anything is corrected."""
+"""Products as the ADCs see them, codes before anything is corrected, and what repeating them says."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.bench import Bench
+from chipctl.chip import MOST_READS
+from chipctl.products import Measure, calibrated_product
 from firmware_protocol.messages import Multiply
+
+CURVE_CODES = 0.05
+"""Uncertainty left of a calibrated ADC's curve, the same at all its columns: noise and interpolation."""
+
+
+def widened(batches: int) -> float:
+    """Factor on the scatter of a few batches: Student's t with that many less one is so much wider."""
+    return float(np.sqrt((batches - 1) / max(batches - 3, 1)))
 
 
 def product_codes(
@@ -17,3 +27,15 @@ def product_codes(
     request = Multiply(bench.array, gain, gain, reads, 1, 0, 0, bench.chip.cols, 0, 0)
     sums, clipped, _ = bench.chip.board.multiply(request, np.asarray(inputs, np.int64))
     return sums / reads, clipped
+
+
+def currents(bench: Bench, row_volts: NDArray[np.float64], reads: int = 1) -> NDArray[np.float64]:
+    """Column currents (vectors, cols), A, converters made good and wires not; any number of reads."""
+    chip, columns = bench.chip, bench.chip.columns(bench.array)
+    total, done = np.zeros((len(row_volts), chip.cols)), 0
+    while done < reads:
+        part = min(MOST_READS, reads - done)
+        measure = Measure(chip.sensitive_gain, reads=part)
+        total += part * calibrated_product(chip.board, columns, bench.array, row_volts, measure).amps
+        done += part
+    return total / reads

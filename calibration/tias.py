@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from calibration.bench import Bench
 from calibration.procedure import Effect, Procedure, Scope
-from calibration.sampling import product_codes
+from calibration.sampling import CURVE_CODES, product_codes, widened
 from chipctl.converters import Columns
 from chipctl.results import Quantity
 from chipctl.runs.drawing import BLUE, GREEN, GREY, ORANGE, canvas
@@ -21,8 +21,6 @@ _BATCHES, _QUICK_BATCHES = 8, 4
 _READS = 64
 _LEAST_CODES = 20.0
 """Of signal at the less sensitive gain, for a current to say something."""
-_TABLE_CODES = 0.05
-"""Uncertainty left of the ADC's curve between its knots, at each of the two codes."""
 _MOST_SIGMA = 0.01
 """Share beyond which a ratio is not known: it counts as not measured."""
 _MOST_ERROR = 0.2
@@ -116,8 +114,8 @@ def _compared(these: Floats, those: Floats, lsb_amps: float) -> tuple[Floats, Fl
     with np.errstate(divide="ignore", invalid="ignore"):
         each = sums[0] / sums[1]
         mean = sums[0].sum(axis=0) / sums[1].sum(axis=0)
-        scatter = each.std(axis=0, ddof=1) / np.sqrt(len(each))
-        table = np.sqrt(2 * both.sum(axis=0)) * _TABLE_CODES * lsb_amps / sums[1].mean(axis=0)
+        scatter = each.std(axis=0, ddof=1) / np.sqrt(len(each)) * widened(len(each))
+        table = np.sqrt(2) * both.sum(axis=0) * CURVE_CODES * lsb_amps / sums[1].mean(axis=0)
     return mean, np.hypot(scatter, table)
 
 

@@ -149,14 +149,16 @@ class Chip:
         """
         first, least = (self.sensitive_gain, 0) if gain is None else (gain, gain)
         measure = Measure(first, least, input_bits, reads, balanced)
-        columns = self.columns(array)
-        if not columns.is_calibrated:
+        columns, line = self.columns(array), self._product_line(array)
+        if line is None and not columns.is_calibrated:
             return self.product(array, row_volts, measure).amps
         amps = calibrated_product(self.board, columns, array, row_volts, measure).amps
-        if self.profile.result(PRODUCTS, array) is None:
-            return amps
-        line = ProductLine.of(self.profile, array, self.board.state().total_pulses)
         return amps if line is None else line.undo(amps)
+
+    def _product_line(self, array: int) -> ProductLine | None:
+        if self.profile.result(PRODUCTS, array) is None:
+            return None
+        return ProductLine.of(self.profile, array, self.board.state().total_pulses)
 
     def columns(self, array: int) -> Columns:
         """The converters of one array, codes to SI and back, as far as the profile knows them.

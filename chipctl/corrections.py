@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chipctl.converters import Columns, Floats, Readout
-from chipctl.profile import ChipProfile
+from chipctl.profile import ZEROS, ChipProfile
 from chipctl.results import CalibrationResult
 
-ADCS, ZEROS, TIAS, PRODUCTS = "adcs", "zeros", "tias", "products"
-"""Names of the procedures whose results are used here."""
+ADCS, TIAS, PRODUCTS = "adcs", "tias", "products"
+"""Names of the procedures whose results are used here, beside `ZEROS`."""
 
 
 def columns_of(profile: ChipProfile, readout: Readout, array: int) -> Columns:

@@ -14,6 +14,9 @@ from chipctl.results import CalibrationResult
 FORMAT: Final = 2
 """Of the file. 1, without the field: zeros and fault maps only."""
 
+ZEROS: Final = "zeros"
+"""Name of the procedure that measures zeros."""
+
 
 class ArrayProfile(KeptFaults, BaseModel):
     """What is known of one array."""
@@ -82,9 +85,11 @@ class ChipProfile(BaseModel):
         return kept.get(procedure)
 
     def keep(self, result: CalibrationResult, array: int | None = None) -> None:
-        """Keep what a procedure found in place of what it found before."""
+        """Keep what a procedure found in place of what it found before; its zeros are used from now on."""
         kept = self.calibration if array is None else self.arrays[array].calibration
         kept[result.procedure] = result
+        if array is not None and result.procedure == ZEROS and result.passed:
+            self.arrays[array].zero_codes = [float(code) for code in result.value("zero_codes")[0]]
 
     def fault_map(self, array: int) -> FaultMap:
         """The fault map of one array; empty if it was never scanned."""

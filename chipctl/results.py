@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 _DIGITS = 9
 """Of a number in the file: far below any uncertainty, and a third of the bytes."""
 
+_FAR, _FAR_BEYOND = 3.0, 10.0
+
 
 def _from_lists(value: Any) -> Floats:
     """Numbers of any shape; null stands for what could not be measured."""
@@ -95,9 +97,30 @@ class Quantity(BaseModel):
     @property
     def outside(self) -> int:
         """How many values are outside the limits; one that could not be measured is not."""
+        return int(np.count_nonzero(~self._inside))
+
+    @property
+    def far_outside(self) -> int:
+        """How many values are so far outside that something is broken: three times the width of the window.
+
+        With one limit, beyond ten times it.
+        """
+        if self.low is None and self.high is None:
+            return 0
+        if self.low is not None and self.high is not None:
+            reach = _FAR * (self.high - self.low)
+            far = (self.value < self.low - reach) | (self.value > self.high + reach)
+        else:
+            edge = abs(self.high if self.high is not None else self.low or 0.0)
+            far = (np.abs(self.value) > _FAR_BEYOND * edge) & ~self._inside
+        return int(np.count_nonzero(far))
+
+    @property
+    def _inside(self) -> NDArray[np.bool_]:
+        """Within the limits, or not measured."""
         low = -np.inf if self.low is None else self.low
         high = np.inf if self.high is None else self.high
-        return int(np.count_nonzero((self.value < low) | (self.value > high)))
+        return ~((self.value < low) | (self.value > high))
 
 
 class CalibrationResult(BaseModel):
