@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -13,7 +13,7 @@ from chipctl.chip import Chip, Siemens
 from chipctl.dead_lines import SilentLines, dead_rows, find_silent_lines
 from chipctl.errors import ChipctlError
 from chipctl.fault_map import FaultKind, FaultMap, Flags
-from chipctl.readings import At, Looks, Reading, combined, read_in_looks, reading
+from chipctl.readings import At, Looks, Reading, combined, converter_errors, read_in_looks, reading
 from chipctl.scan_loop import ScanProgress as ScanProgress
 from chipctl.scan_loop import Told, scan_from_host, scan_on_board
 from firmware_protocol.messages import RESET, SET, StartScan
@@ -56,10 +56,6 @@ class ScanSchedule(BaseModel):
     """Pairs of pulses that an ordinary device moves by; one that needs a later pair is slow."""
     noisy: float = Field(5e-6, gt=0)
     """A device whose single reads have a larger standard deviation is noisy."""
-    converter_lsb: float = Field(2.0, ge=0)
-    """Standard uncertainty of a conversion, in ADC steps, where the converters are not calibrated."""
-    calibrated_lsb: float = Field(0.5, ge=0)
-    """The same where they are."""
 
     @model_validator(mode="after")
     def _goes_in_pairs(self) -> Self:
@@ -214,10 +210,9 @@ class _Judgement:
 
     def __init__(self, chip: Chip, array: int, schedule: ScanSchedule, codes: ScanCodes) -> None:
         self._chip, self._array, self._schedule, self._codes = chip, array, schedule, codes
-        calibrated = chip.columns(array).is_calibrated
-        self._converter_lsb = schedule.calibrated_lsb if calibrated else schedule.converter_lsb
+        self._errors = converter_errors(chip, array)
         looks = Looks(codes.looks, codes.total, codes.squares)
-        self._base = reading(chip, At(array, schedule.gain, schedule.reads), looks, self._converter_lsb)
+        self._base = reading(chip, At(array, schedule.gain, schedule.reads), looks, self._errors)
         self._reads = 0
 
     def report(self, chosen: Flags, silent: SilentLines) -> ScanReport:
@@ -257,16 +252,13 @@ class _Judgement:
         gains, ohms = range(len(self._chip.readout.gain_ohms)), self._chip.readout.gain_ohms
         own = self._schedule.gain
         fits = self._fits(own)
-        found = [_where(fits, self._base)]
+        found = [self._base.only(fits)]
         for gain in gains:
             if ohms[gain] > ohms[own] and (stuck & self._fits(gain)).any():
-                more = self._read(gain)
-                noise = self._base.scatter / np.sqrt(self._value_reads)
-                step = self._converter_lsb * self._chip.readout.lsb_siemens(gain)
-                more = Reading(more.value, self._base.scatter, np.hypot(noise, step))
-                found.append(_where(self._fits(gain), more))
+                more = replace(self._read(gain), scatter=self._base.scatter)
+                found.append(more.only(self._fits(gain)))
             if ohms[gain] < ohms[own] and (stuck & ~fits).any():
-                found.append(_where(~fits, self._read(gain)))
+                found.append(self._read(gain).only(~fits))
         return combined(found)
 
     def _fits(self, gain: int) -> Flags:
@@ -282,8 +274,4 @@ class _Judgement:
         reads = self._value_reads // _VALUE_LOOKS
         self._reads += self._value_reads * self._codes.last.size
         at = At(self._array, gain, reads, _VALUE_LOOKS)
-        return read_in_looks(self._chip, at, self._converter_lsb)
-
-
-def _where(flags: Flags, of: Reading) -> Reading:
-    return Reading(np.where(flags, of.value, np.nan), of.scatter, of.uncertainty)
+        return read_in_looks(self._chip, at, self._errors)
