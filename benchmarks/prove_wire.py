@@ -1,4 +1,4 @@
-"""The long proof of the wire: bad cables, killed processes, ten million broken frames.
+"""The long proof of the wire: bad and pulled cables, killed processes, ten million broken frames.
 
     python -m benchmarks.prove_wire                     everything, in its long form
     python -m benchmarks.prove_wire --cables 2 --kills 3 --fuzz 100000 --json
@@ -10,7 +10,6 @@ Exit status 1 if any pulse was given twice, any belief was wrong, or anything hu
 
 import argparse
 import json
-import os
 import platform
 import random
 import signal
@@ -22,7 +21,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import structlog
@@ -30,7 +31,9 @@ from numpy.typing import NDArray
 
 from chipctl import board as host_board
 from chipctl.chip import connect
-from chipctl.programming import program
+from chipctl.errors import ChipctlError
+from chipctl.programming import ProgramReport, program
+from firmware_protocol.bulk import LoggedEffect
 from firmware_protocol.frame import MAX_ENCODED, Decoder, Frame, Kind, encode
 from firmware_protocol.messages import MESSAGES, REQUESTS, GetInfo, Message
 from firmware_protocol.status import Fault
@@ -42,12 +45,14 @@ from sim_chip.presets import preset
 
 Counts = NDArray[np.int64]
 
-LONG = {"cables": 50, "kills": 100, "fuzz": 10_000_000}
+LONG = {"cables": 50, "unplugs": 50, "kills": 100, "fuzz": 10_000_000}
 HANG_S = 120.0
 """A case that takes longer has hung."""
 
 LOSS = ("--drop", "0.2", "--flip", "1e-5")
 NOISE = ("--flip", "1e-3")
+UNPLUGGED = ("--unplug-bytes", "25000", "--back-s", "3")
+"""About as often as a host may be interrupted in one job, at times for longer than the lease."""
 MIXED = ("--drop", "0.05", "--duplicate", "0.05", "--stall", "0.005", "--stall-s", "0.1", "--flip", "1e-4")
 
 
@@ -58,7 +63,7 @@ class Tally:
     name: str
     cases: int = 0
     faults: int = 0
-    """Frames lost or doubled, bits flipped, stalls, processes killed."""
+    """Frames lost or doubled, bits flipped, stalls, cables pulled, processes killed or interrupted."""
     double_pulses: int = 0
     """Pulses on the chip that the host knows nothing of."""
     wrong_beliefs: int = 0
@@ -98,29 +103,47 @@ class ChipFile:
         return set(rails) == {GROUND_CODE} or rails == self._for_reading
 
 
+class Running(NamedTuple):
+    """A process, and where it can be reached."""
+
+    process: subprocess.Popen[str]
+    place: str
+    """A path, or host:port."""
+
+    @property
+    def address(self) -> str:
+        """As `connect` takes it."""
+        return self.place if "/" in self.place else f"socket://{self.place}"
+
+
 @contextmanager
-def running(*command: str, until: Path) -> Iterator[subprocess.Popen[str]]:
-    """A Python module as a process that has made the path `until`; it is stopped in the end."""
+def running(*command: str) -> Iterator[Running]:
+    """A Python module as a process that has said on stderr where it is; it is stopped in the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    assert process.stderr is not None
     try:
-        end = time.monotonic() + 30
-        while not os.path.exists(until):
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"{command[0]} did not start")
-            time.sleep(0.01)
-        yield process
+        said = process.stderr.readline()
+        if " on " not in said:
+            raise RuntimeError(f"{command[0]} did not start: {said}{process.stderr.read()}")
+        yield Running(process, said.rpartition(" on ")[2].strip())
     finally:
         process.terminate()
         process.wait(10)
+        process.stderr.close()
 
 
-def serving(place: Path) -> AbstractContextManager[subprocess.Popen[str]]:
-    """A board at `place`/board that keeps its chip in `place`/state."""
-    (place / "board").unlink(missing_ok=True)
-    serve = ("sim_chip.cli", "serve", "--pty", str(place / "board"), "--state", str(place / "state"))
-    return running(*serve, until=place / "board")
+def serving(place: Path, line: str = "pty") -> AbstractContextManager[Running]:
+    """A board at `place`/board, or on TCP, that keeps its chip in `place`/state."""
+    where = ("--pty", str(place / "board")) if line == "pty" else ("--tcp", "localhost:0")
+    return running("sim_chip.cli", "serve", *where, "--state", str(place / "state"))
+
+
+def plugged(place: Path, board: Running, *troubles: str) -> AbstractContextManager[Running]:
+    """A bad cable in front of a board: a serial port before a serial port, TCP before TCP."""
+    host = str(place / "cable") if "/" in board.place else "localhost:0"
+    return running("benchmarks.bad_cable", host, board.place, *troubles)
 
 
 @contextmanager
@@ -148,33 +171,77 @@ def targets(seed: int) -> NDArray[np.float64]:
     return np.random.default_rng(seed).uniform(0, 150e-6, (64, 64))
 
 
-def bad_cables(name: str, troubles: tuple[str, ...], cases: int) -> Tally:
+def bad_cables(name: str, troubles: tuple[str, ...], line: str, cases: int) -> Tally:
     """Program a whole array through a bad cable, `cases` times."""
-    tally = Tally(name)
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)):
-        place = Path(folder)
-        chip_file = ChipFile(place / "state")
+    tally = Tally(f"{name}, {line}")
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), line) as board:
+        chip_file = ChipFile(Path(folder) / "state")
         for seed in range(cases):
-            cable = ("benchmarks.bad_cable", str(place / "cable"), str(place / "board"), *troubles)
-            with running(*cable, "--seed", str(seed), until=place / "cable") as process, deadline(tally):
+            with plugged(Path(folder), board, *troubles, "--seed", str(seed)) as cable, deadline(tally):
                 before = chip_file.pulses
-                with connect(str(place / "cable")) as chip:
+                with connect(cable.address) as chip:
                     report = program(chip, seed % chip.arrays, targets(seed))
                     total = chip.board.state().total_pulses
-                given = chip_file.pulses - before
-                believed = np.zeros_like(given)
-                believed[seed % chip.arrays] = report.pulses.ravel()
-                tally.judge(given, believed)
+                tally.judge(chip_file.pulses - before, _believed(report, before))
                 tally.wrong_beliefs += int(total != chip_file.pulses.sum())
-            tally.faults += _faults(process)
+            tally.faults += _faults(cable.process)
             tally.cases += 1
     return tally
 
 
+def _believed(report: ProgramReport, like: Counts) -> Counts:
+    """Pulses per array and device that the host reports."""
+    believed = np.zeros_like(like)
+    believed[report.array] = report.pulses.ravel()
+    return believed
+
+
 def _faults(cable: subprocess.Popen[str]) -> int:
     counts = json.loads(cable.stdout.read()) if cable.stdout else {}
-    kinds = ("dropped", "duplicated", "flipped", "stalled")
+    kinds = ("dropped", "duplicated", "flipped", "stalled", "unplugged")
     return sum(lane.get(kind, 0) for lane in counts.values() for kind in kinds)
+
+
+def pulled_cables(line: str, cases: int) -> Tally:
+    """Program through a cable that is pulled out at random bytes and comes back: the host goes on or says so.
+
+    Where it ends with an error it vouches for nothing but what the board's log says afterwards.
+    """
+    tally = Tally(f"cable pulled out and back, {line}")
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), line) as board:
+        chip_file = ChipFile(Path(folder) / "state")
+        for seed in range(cases):
+            before, report = chip_file.pulses, None
+            with plugged(Path(folder), board, *UNPLUGGED, "--seed", str(seed)) as cable, deadline(tally):
+                try:
+                    with connect(cable.address) as chip:
+                        report = program(chip, seed % chip.arrays, targets(seed))
+                except ChipctlError as error:
+                    print(f"{tally.name}, seed {seed}: {error}", file=sys.stderr, flush=True)
+            with deadline(tally):
+                logged = _logged_pulses(board.address, int(before.sum()), tally)
+                given = chip_file.pulses - before
+                tally.wrong_beliefs += int(given.sum() != logged) + int(not chip_file.is_safe)
+                if report is not None:
+                    tally.judge(given, _believed(report, before))
+            tally.faults += _faults(cable.process)
+            tally.cases += 1
+    return tally
+
+
+def _logged_pulses(address: str, since: int, tally: Tally) -> int:
+    """Pulses after the first `since`, by the board's own log; whatever still runs is ended first."""
+    with connect(address) as chip:
+        chip.safe()
+        chip.clear_fault()
+        log, total = chip.op_log(), chip.board.state().total_pulses
+        effects = [effect for effect in log.effects if effect.pulses_before >= since]
+        tally.wrong_beliefs += int(log.since_pulses > since) + int(total != since + _sum(effects))
+    return total - since
+
+
+def _sum(effects: list[LoggedEffect]) -> int:
+    return sum(effect.pulses for effect in effects)
 
 
 VICTIM_LEASE_MS = 300
@@ -182,7 +249,8 @@ _SLACK_S = 0.2
 
 
 def victim(port: str) -> None:
-    """Program one array after the other until killed; takes a short lease."""
+    """Program one array after the other until killed or interrupted; takes a short lease."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     host_board.LEASE_MS = VICTIM_LEASE_MS
     with connect(port) as chip:
         for seed in range(1000):
@@ -191,15 +259,26 @@ def victim(port: str) -> None:
 
 def killed_hosts(cases: int) -> Tally:
     """Kill the host while it programs: the board stops within the lease and the next host goes on."""
-    tally = Tally("host killed while programming")
+    return _ended_hosts(
+        "host killed while programming", signal.SIGKILL, VICTIM_LEASE_MS * 1e-3 + _SLACK_S, cases
+    )
+
+
+def interrupted_hosts(cases: int) -> Tally:
+    """Interrupt the host while it programs: it makes the board safe before it ends, without the lease."""
+    return _ended_hosts("host interrupted while programming", signal.SIGINT, 0.0, cases)
+
+
+def _ended_hosts(name: str, number: signal.Signals, until_safe_s: float, cases: int) -> Tally:
+    tally = Tally(name)
     dice = random.Random(1)
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)):
         place = Path(folder)
         chip_file = ChipFile(place / "state")
         for seed in range(cases):
             with deadline(tally):
-                _start_and_kill(place, chip_file, dice)
-                time.sleep(VICTIM_LEASE_MS * 1e-3 + _SLACK_S)
+                _start_and_end(place, chip_file, dice, number)
+                time.sleep(until_safe_s)
                 at_end = chip_file.pulses
                 tally.wrong_beliefs += int(not chip_file.is_safe)
                 time.sleep(0.3)
@@ -210,7 +289,7 @@ def killed_hosts(cases: int) -> Tally:
     return tally
 
 
-def _start_and_kill(place: Path, chip_file: ChipFile, dice: random.Random) -> None:
+def _start_and_end(place: Path, chip_file: ChipFile, dice: random.Random, number: signal.Signals) -> None:
     before = chip_file.pulses.sum()
     command = [sys.executable, "-m", "benchmarks.prove_wire", "--victim", str(place / "board")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -218,6 +297,8 @@ def _start_and_kill(place: Path, chip_file: ChipFile, dice: random.Random) -> No
         while chip_file.pulses.sum() == before and process.poll() is None:
             time.sleep(0.005)
         time.sleep(dice.uniform(0, 1.0))
+        process.send_signal(number)
+        process.wait()
     finally:
         process.kill()
         process.wait()
@@ -234,10 +315,7 @@ def _next_session(place: Path, chip_file: ChipFile, seed: int, tally: Tally) -> 
         mask = np.zeros((chip.rows, chip.cols), np.bool_)
         mask[:8] = True
         report = program(chip, seed % chip.arrays, targets(seed), mask=mask)
-    given = chip_file.pulses - before
-    believed = np.zeros_like(given)
-    believed[seed % len(given)] = report.pulses.ravel()
-    tally.judge(given, believed)
+    tally.judge(chip_file.pulses - before, _believed(report, before))
     tally.wrong_beliefs += int(not chip_file.is_safe)
 
 
@@ -268,8 +346,8 @@ def _kill_board(place: Path, dice: random.Random, tally: Tally) -> None:
         while chip_file.pulses.sum() == before and host.poll() is None:
             time.sleep(0.005)
         time.sleep(dice.uniform(0, 1.0))
-        board.kill()
-        board.wait()
+        board.process.kill()
+        board.process.wait()
         at_end = chip_file.pulses
         try:
             host.wait(HANG_S / 4)
@@ -346,7 +424,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     for name, count in LONG.items():
         parser.add_argument(f"--{name}", type=int, default=count, metavar="N")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="loss, noise, mixed, host, board, fuzz")
+    names = "loss, noise, mixed, unplug (-tcp: over TCP), host, interrupt, board, fuzz"
+    parser.add_argument("--only", nargs="+", metavar="NAME", help=names)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--record", type=Path, help="write the table to this file too")
     parser.add_argument("--victim", help=argparse.SUPPRESS)
@@ -355,11 +434,19 @@ def _arguments() -> argparse.Namespace:
 
 def proofs(sizes: argparse.Namespace) -> Iterator[Tally]:
     """Run each proof that has cases."""
-    runs: dict[str, tuple[int, Callable[[int], Tally]]] = {
-        "loss": (sizes.cables, lambda n: bad_cables("20 % loss each way, 1e-5 bit errors", LOSS, n)),
-        "noise": (sizes.cables, lambda n: bad_cables("1e-3 bit errors", NOISE, n)),
-        "mixed": (sizes.cables, lambda n: bad_cables("loss, doubles, stalls, 1e-4 bit errors", MIXED, n)),
+    kinds = {
+        "loss": ("20 % loss each way, 1e-5 bit errors", LOSS),
+        "noise": ("1e-3 bit errors", NOISE),
+        "mixed": ("loss, doubles, stalls, 1e-4 bit errors", MIXED),
+    }
+    runs: dict[str, tuple[int, Callable[[int], Tally]]] = {}
+    for line, ending in (("pty", ""), ("TCP", "-tcp")):
+        for kind, (name, troubles) in kinds.items():
+            runs[kind + ending] = sizes.cables, partial(bad_cables, name, troubles, line)
+        runs["unplug" + ending] = sizes.unplugs, partial(pulled_cables, line)
+    runs |= {
         "host": (sizes.kills, killed_hosts),
+        "interrupt": (sizes.kills, interrupted_hosts),
         "board": (sizes.kills, killed_boards),
         "fuzz": (sizes.fuzz, fuzz),
     }

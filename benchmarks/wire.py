@@ -78,7 +78,7 @@ def _staging(place: Path, name: str, line: Troubles, repeats: int) -> Measured:
     cable = ("benchmarks.bad_cable", str(place / "cable"), str(place / "board"), *options)
     shares = []
     with ExitStack() as stack:
-        stack.enter_context(running(*cable, until=place / "cable"))
+        stack.enter_context(running(*cable))
         link = stack.enter_context(Link(open_transport(str(place / "cable"))))
         wanted = int(STAGED_SECONDS * line.bytes_per_second)
         data = random.Random(1).randbytes(min(link.welcome.staging_bytes, wanted))

@@ -1,4 +1,4 @@
-"""The wire proved in its short form, through real processes: a bad cable, killed hosts and boards, fuzz."""
+"""The wire proved in short form, in real processes: bad and pulled cables, ended hosts and boards, fuzz."""
 
 import json
 import subprocess
@@ -8,17 +8,22 @@ import pytest
 
 
 def proved(repository, *sizes):
-    nothing = ["--cables", "0", "--kills", "0", "--fuzz", "0"]
+    nothing = ["--cables", "0", "--unplugs", "0", "--kills", "0", "--fuzz", "0"]
     command = [sys.executable, "-m", "benchmarks.prove_wire", *nothing, *sizes, "--json"]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=110)
     assert done.returncode in (0, 1), done.stderr
     return json.loads(done.stdout)
 
 
-SHORT = [("--cables", "1", "--only", "loss"), ("--kills", "1"), ("--fuzz", "100000")]
+SHORT = {
+    "bad cables": ("--cables", "1", "--only", "loss", "loss-tcp"),
+    "pulled cable": ("--unplugs", "1", "--only", "unplug-tcp"),
+    "kill -9, SIGINT": ("--kills", "1"),
+    "fuzz": ("--fuzz", "100000"),
+}
 
 
-@pytest.mark.parametrize("sizes", SHORT, ids=["bad cable", "kill -9", "fuzz"])
+@pytest.mark.parametrize("sizes", SHORT.values(), ids=SHORT)
 def test_no_pulse_is_given_twice_and_no_belief_is_wrong(pytestconfig, sizes):
     for line in proved(pytestconfig.rootpath, *sizes):
         assert line["cases"] > 0

@@ -4,7 +4,7 @@ import ast
 
 LONGEST_FUNCTION, LONGEST_MODULE = 50, 400
 # Nothing but declarations, one after the other; may shrink, not grow much.
-LISTS = {"firmware_protocol/messages.py": 715}
+LISTS = {"firmware_protocol/messages.py": 730}
 
 
 def lines(node):
