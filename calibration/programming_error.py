@@ -18,6 +18,7 @@ PUBLISHED_SCHEDULE = PulseSchedule(
     tolerance=5e-6,
     inner_tolerance=5e-6,
     zero_aim=0.0,
+    predicts=False,
     reads=1,
     max_rounds=200,
     set_volts=Ramp(first=1.0, last=2.5, step=0.1),
