@@ -73,6 +73,6 @@ def _causes(silent: Flags, idle: NDArray[np.int64]) -> list[DeadLine]:
     return found + _single(LineKind.COL, rest)
 
 
-def dead_rows(silent: Flags, moved: Flags) -> list[DeadLine]:
-    """Rows (rows,) that carried nothing before the pulses, and of whose devices (rows, cols) none moved."""
-    return _single(LineKind.ROW, silent & ~moved.any(axis=1))
+def dead_rows(silent: Flags, respond: Flags) -> list[DeadLine]:
+    """Rows (rows,) that were silent before the pulses, and of whose devices (rows, cols) none responds."""
+    return _single(LineKind.ROW, silent & ~respond.any(axis=1))

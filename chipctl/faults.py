@@ -30,13 +30,13 @@ class ScanSchedule(BaseModel):
 
     reads: int = Field(4, ge=1, le=64)
     """Reads added up per device and look."""
-    looks: int = Field(8, ge=4, le=64)
+    looks: int = Field(12, ge=4, le=64)
     """Looks before the first pulse: what a device shows, and how it scatters."""
     gain: int = Field(2, ge=0, le=6)
     moved: float = Field(30e-6, gt=0)
-    """A device that differs by this from its first looks has moved, if it does by `sigmas` too."""
+    """A device that has been so far apart at two times has moved, if it was by `sigmas` too."""
     sigmas: int = Field(6, ge=3, le=20)
-    """In standard deviations of a look at that device."""
+    """In standard deviations of the difference of two looks at that device."""
     turning: float = Field(50e-6, gt=0)
     """A device below this gets SET first, one above it RESET; healthy ones are left below it."""
     lower: bool = True
@@ -219,7 +219,8 @@ class _Judgement:
         """The map, after the values of stuck devices were read at the gains that fit them."""
         s, codes = self._schedule, self._codes
         stuck = chosen & (codes.moved == 0)
-        lines = (*silent.cols, *dead_rows(silent.rows, ~stuck))
+        respond = ~stuck & ~silent.unreadable(stuck.shape)
+        lines = (*silent.cols, *dead_rows(silent.rows, respond))
         dead = np.zeros(stuck.shape, np.bool_)
         for line in lines:
             dead |= line.devices(*stuck.shape)

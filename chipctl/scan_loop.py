@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chipctl.chip import Chip
 from chipctl.errors import ChipctlError
@@ -60,7 +59,7 @@ class _HostScan:
         self._gates = {SET: request.set_gate_code, RESET: request.reset_gate_code}
         self._looks, self._total, self._squares = (np.zeros(shape, np.int64) for _ in range(3))
         self._moved, self._lowered, self._pulses = (np.zeros(shape, np.int64) for _ in range(3))
-        self._last = np.zeros(shape, np.int64)
+        self._last, self._lowest, self._highest, self._scatter = (np.zeros(shape, np.int64) for _ in range(4))
 
     def run(self, tell: Told) -> ScanCodes:
         """All of it."""
@@ -68,8 +67,8 @@ class _HostScan:
         for _ in range(request.looks):
             self._look()
             self._note()
-        first, squares = self._total.copy(), self._squares.copy()
-        low = first < request.looks * request.turning
+        low = self._total < request.looks * request.turning
+        self._begin()
         for step in range(2 * request.pairs):
             pair, again = divmod(step, 2)
             waiting = self._waiting
@@ -78,7 +77,7 @@ class _HostScan:
             self._pulse(RESET, pair, waiting & ~rising)
             self._look()
             self._note()
-            self._judge(pair, first, squares)
+            self._judge(pair)
             if tell:
                 left = int(np.count_nonzero(self._waiting))
                 tell(ScanProgress(request.array, step + 1, 2 * request.pairs, left))
@@ -99,11 +98,19 @@ class _HostScan:
         self._total += self._last
         self._squares += self._last**2
 
-    def _judge(self, pair: int, first: NDArray[np.int64], squares: NDArray[np.int64]) -> None:
+    def _begin(self) -> None:
+        """What was looked at so far is what a device shows and how it scatters without pulses."""
         n = self._request.looks
-        off, scatter = n * self._last - first, n * squares - first**2
-        moved = (np.abs(off) >= n * self._request.moved) & (self._moved == 0)
-        moved &= (n - 1) * off**2 >= self._request.sigmas**2 * (n + 1) * scatter
+        self._lowest, self._highest = self._total.copy(), self._total.copy()
+        self._scatter = n * (n * self._squares - self._total**2)
+
+    def _judge(self, pair: int) -> None:
+        request, n = self._request, self._request.looks
+        self._lowest = np.minimum(self._lowest, n * self._last)
+        self._highest = np.maximum(self._highest, n * self._last)
+        apart = self._highest - self._lowest
+        moved = (apart >= n * request.moved) & (self._moved == 0)
+        moved &= (n - 1) * apart**2 >= 2 * request.sigmas**2 * self._scatter
         self._moved[moved] = pair + 1
         self._looks[moved], self._total[moved] = 1, self._last[moved]
         self._squares[moved] = self._last[moved] ** 2

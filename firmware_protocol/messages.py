@@ -694,12 +694,12 @@ class StartScan(Request[Started]):
     Staged: a u16 code per SET voltage, then one per RESET voltage; then a bit per device, row by row, set
     where it may be pulsed. A look is a read of every device, a sum of `reads` codes each.
 
-    First come `looks` looks without a pulse. With their number n, their total S and the total Q of their
-    squares, a device has moved at a later look x where |n x - S| >= n `moved` and
-    (n - 1) (n x - S)^2 >= `sigmas`^2 (n + 1) (n Q - S^2). Then, pair by pair, twice: of the selected devices
-    that have not moved, those with S < n `turning` get the SET pulse, the others the RESET pulse, and the
-    second time the other one each; every time all are looked at. With `lower`, devices that have moved then
-    get the RESET pulses one after the other, with a look after each, until they are below `turning`.
+    First come `looks` looks without a pulse: n of them, S in all, their squares Q in all. Then, pair by pair,
+    twice: of the selected devices that have not moved, those with S < n `turning` get the SET pulse, the
+    others the RESET pulse, and the second time the other one each; every time all are looked at. A device
+    has moved when the range R from lowest to highest of S and n times every look since is n `moved` or more,
+    and (n - 1) R^2 >= 2 `sigmas`^2 n (n Q - S^2). With `lower`, devices that have moved then get the RESET
+    pulses one after the other, with a look after each, until they are below `turning`.
 
     Report, see `OpenReport`, each block over all devices row by row: u16 number, u32 total and u64 total of
     the squares of the looks before lowering since, and with, the one at which it moved (of all of them, if

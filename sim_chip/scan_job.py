@@ -26,7 +26,8 @@ class _Tally:
         self.count = np.zeros(devices, np.int64)
         self.total, self.squares = np.zeros(devices, np.int64), np.zeros(devices, np.int64)
         self.moved_at = np.zeros(devices, np.int64)
-        self._first = self._first_squares = self.total
+        self.started_low = np.zeros(devices, np.bool_)
+        self._lowest = self._highest = self._scatter = self.total
 
     def add(self, sums: Sums) -> None:
         """Note one look."""
@@ -34,24 +35,24 @@ class _Tally:
         self.total = self.total + sums
         self.squares = self.squares + sums * sums
 
-    def compare_with_this(self) -> None:
-        """What was noted so far is what later looks are compared with."""
-        self._first, self._first_squares = self.total, self.squares
+    def begin(self) -> None:
+        """What was noted so far is what a device shows and how it scatters without pulses."""
+        n = self._request.looks
+        self._lowest = self._highest = self.total
+        self._scatter = n * (n * self.squares - self.total * self.total)
+        self.started_low = np.asarray(self.total < n * self._request.turning)
 
     def judge(self, sums: Sums, pair: int) -> None:
         """Note one look after the pulses of a pair; what moved by then begins anew."""
         self.add(sums)
-        n, off = self._request.looks, self._request.looks * sums - self._first
-        scatter = n * self._first_squares - self._first * self._first
-        moved = (np.abs(off) >= n * self._request.moved) & (self.moved_at == 0)
-        moved &= (n - 1) * off * off >= self._request.sigmas**2 * (n + 1) * scatter
+        n = self._request.looks
+        self._lowest = np.minimum(self._lowest, n * sums)
+        self._highest = np.maximum(self._highest, n * sums)
+        apart = self._highest - self._lowest
+        moved = (apart >= n * self._request.moved) & (self.moved_at == 0)
+        moved &= (n - 1) * apart * apart >= 2 * self._request.sigmas**2 * self._scatter
         self.moved_at[moved] = pair + 1
         self.count[moved], self.total[moved], self.squares[moved] = 1, sums[moved], sums[moved] ** 2
-
-    @property
-    def started_low(self) -> Flags:
-        """Whether SET comes before RESET."""
-        return np.asarray(self._first < self._request.looks * self._request.turning)
 
 
 class ScanJob:
@@ -98,7 +99,7 @@ class ScanJob:
         for _ in range(self._request.looks):
             yield from self._look()
             self._tally.add(self._last)
-        self._tally.compare_with_this()
+        self._tally.begin()
         steps = [(pair, turn) for pair in range(self._request.pairs) for turn in (False, True)]
         for pair, turn in steps:
             if self.stop_wanted:
