@@ -51,8 +51,10 @@ HANG_S = 120.0
 
 LOSS = ("--drop", "0.2", "--flip", "1e-5")
 NOISE = ("--flip", "1e-3")
-UNPLUGGED = ("--unplug-bytes", "25000", "--back-s", "3")
-"""About as often as a host may be interrupted in one job, at times for longer than the lease."""
+UNPLUG_BYTES = (40_000, 120_000)
+"""Mean between two pulls, in turn: more often than a host resumes one job, and about once a job."""
+BACK_S = 3.0
+"""Longest time that a cable is out: longer than the lease."""
 MIXED = ("--drop", "0.05", "--duplicate", "0.05", "--stall", "0.005", "--stall-s", "0.1", "--flip", "1e-4")
 
 
@@ -212,7 +214,8 @@ def pulled_cables(line: str, cases: int) -> Tally:
         chip_file = ChipFile(Path(folder) / "state")
         for seed in range(cases):
             before, report = chip_file.pulses, None
-            with plugged(Path(folder), board, *UNPLUGGED, "--seed", str(seed)) as cable, deadline(tally):
+            pulls = ("--unplug-bytes", str(UNPLUG_BYTES[seed % 2]), "--back-s", str(BACK_S))
+            with plugged(Path(folder), board, *pulls, "--seed", str(seed)) as cable, deadline(tally):
                 try:
                     with connect(cable.address) as chip:
                         report = program(chip, seed % chip.arrays, targets(seed))
