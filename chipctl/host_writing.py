@@ -31,8 +31,6 @@ class HostWriting(Writing):
     _rule: WriteVerify
     _mask: NDArray[np.bool_]
     _conversions = 0
-    _total: int | None = None
-    """Pulses that the board has counted up to the last batch."""
     _unplaced = 0
     _cut_off = False
     """Whether an interruption came since the devices were read last."""
@@ -101,8 +99,7 @@ class HostWriting(Writing):
 
     def _count(self, total: int, placed: int) -> None:
         """Compare the board's count with our own; the rest is pulses whose devices are not known."""
-        if self._total is not None:
-            self._unplaced += total - placed - self._total
+        self._unplaced += total - placed - self._total
         self._total = total
 
     def _settle(self) -> None:

@@ -58,6 +58,8 @@ class Writing(ABC):
         self._interruptions: list[str] = []
         self._before: tuple[int, int] | None = None
         """Boot id and requests for safety before the first pulse."""
+        self._total = 0
+        """Pulses that the board had counted when it was asked last."""
 
     def bring(self, mask: NDArray[np.bool_]) -> ProgramReport:
         """Program the devices in `mask` (rows, cols), those that are not within tolerance at the end named.
@@ -92,7 +94,9 @@ class Writing(ABC):
 
     def _note_start(self) -> None:
         if self._before is None:
-            self._before = self.chip.board.welcome.boot_id, self.chip.board.state().safes
+            state = self.chip.board.state()
+            self._before = self.chip.board.welcome.boot_id, state.safes
+            self._total = state.total_pulses
 
     @property
     def _safes_allowed(self) -> int | None:

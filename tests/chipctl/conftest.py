@@ -22,6 +22,7 @@ from sim_chip.server import Endpoint
 def make_chip():
     """`make_chip("ideal", conductance=50e-6)`: a driver, and below its wire the chip as `chip.truth`.
 
+    kind: a preset by name, or parameters of one's own.
     conductance: siemens of all devices, or (arrays, rows, cols).
     """
     with ExitStack() as stack:
@@ -29,10 +30,10 @@ def make_chip():
         def make(kind="ideal", seed=0, *, conductance=None, **options):
             if conductance is not None:
                 options["conductance"] = np.broadcast_to(conductance, (3, 64, 64))
-            truth = VirtualChip(preset(kind), seed, **options)
+            truth = VirtualChip(preset(kind) if isinstance(kind, str) else kind, seed, **options)
             mcu = VirtualMcu(truth)
             board = SimpleNamespace(mcu=mcu, close=mcu.power_down)
-            link = stack.enter_context(Link(Endpoint(f"sim://{kind}-{seed}", board)))
+            link = stack.enter_context(Link(Endpoint(f"sim://{truth.parameters.name}-{seed}", board)))
             chip = Chip.over(link)
             chip.truth = truth
             chip.mcu, chip.bench = mcu, mcu.bench

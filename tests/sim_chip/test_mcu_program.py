@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from firmware_protocol import messages as m
+from firmware_protocol import write_verify
 from firmware_protocol.jobs import JobState, Verdict
 from firmware_protocol.status import Status
 from sim_chip.device import Kind
@@ -203,6 +204,8 @@ def test_there_is_no_report_of_a_job_that_never_was(host):
         ({"set_volt_first": 100}, Status.OVER_LIMIT),
         ({"set_width_ns": 1010}, Status.BAD_ARGUMENT),
         ({"reset_width_ns": 11_000_000}, Status.OVER_LIMIT),
+        ({"predicts": 2}, Status.BAD_ARGUMENT),
+        ({"order": 2}, Status.BAD_ARGUMENT),
     ],
     ids=str,
 )
@@ -216,3 +219,12 @@ def test_a_plan_without_its_targets_is_refused(host, plan):
     host.arm()
     host.stage(bytes(100))
     assert host.refused(m.StartProgram(job_id=1, staged_crc=0, **plan)) is Status.STAGING_INCOMPLETE
+
+
+def test_stronger_pulses_that_are_expected_to_do_less_are_refused(host, plan):
+    asked = {"job_id": 1, "predicts": 1} | plan | {"predicts": 1}
+    levels = write_verify.levels(m.StartProgram(staged_crc=0, **asked))
+    host.arm()
+    crc = host.stage(bytes(512 + 2 * 4096) + np.arange(levels, dtype="<u2").tobytes())
+    assert host.refused(m.StartProgram(staged_crc=crc, **asked)) is Status.BAD_ARGUMENT
+    assert host.ask(m.GetState()).total_pulses == 0
