@@ -1,14 +1,16 @@
 """The calibration procedures there are, in the order in which they are run."""
 
 from calibration.adcs import ADCS
+from calibration.gate import GATE
 from calibration.lines import LINES
 from calibration.procedure import Procedure
 from calibration.products import PRODUCTS
 from calibration.rails import RAILS
+from calibration.thresholds import THRESHOLDS
 from calibration.tias import TIAS
 from calibration.zeros import ZEROS
 
-_ALL: tuple[Procedure, ...] = (RAILS, ADCS, ZEROS, TIAS, LINES, PRODUCTS)
+_ALL: tuple[Procedure, ...] = (RAILS, ADCS, ZEROS, TIAS, LINES, GATE, THRESHOLDS, PRODUCTS)
 """Those that change devices come before what is measured of the map they leave."""
 
 PROCEDURES: dict[str, Procedure] = {procedure.name: procedure for procedure in _ALL}
