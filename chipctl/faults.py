@@ -142,10 +142,7 @@ def scan(
     check_scan(chip, s)
     if chip.profile.arrays[array].zero_codes is None:
         chip.measure_zero(array)
-    silent = find_silent_lines(chip, array)
-    chosen = ~silent.unreadable((chip.rows, chip.cols))
-    if earlier:
-        chosen &= ~moved_between(chip, array, s, earlier)
+    chosen, silent = in_doubt(chip, array, s, earlier)
     request, plan = _job(chip, array, s, chosen)
     run = scan_on_board if on_board else scan_from_host
     try:
@@ -156,6 +153,21 @@ def scan(
     report = _Judgement(chip, array, s, codes).report(chosen, silent)
     chip.profile.set_fault_map(array, report.faults)
     return report
+
+
+def in_doubt(
+    chip: Chip, array: int, schedule: ScanSchedule, earlier: Sequence[Siemens] = ()
+) -> tuple[Flags, SilentLines]:
+    """Devices that a scan would pulse, shape (rows, cols), and the lines that are silent; reads alone.
+
+    Raises:
+        ValueError: No such array, or an earlier map has another shape.
+    """
+    silent = find_silent_lines(chip, array)
+    doubt = ~silent.unreadable((chip.rows, chip.cols))
+    if earlier:
+        doubt &= ~moved_between(chip, array, schedule, earlier)
+    return doubt, silent
 
 
 def moved_between(chip: Chip, array: int, schedule: ScanSchedule, earlier: Sequence[Siemens]) -> Flags:

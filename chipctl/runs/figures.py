@@ -18,7 +18,12 @@ PUBLISHED_MEAN_SIEMENS, PUBLISHED_STD_SIEMENS = 0.108e-6, 3.894e-6
 
 _SPAN_MICROSIEMENS = 150
 _ERROR_MICROSIEMENS = 15
-_FAULTS = (("stuck low", "v", BLUE), ("stuck high", "^", ORANGE), ("stuck between", "D", GREEN))
+_FAULTS = (
+    ("stuck low", "v", BLUE),
+    ("stuck high", "^", ORANGE),
+    ("stuck between", "D", GREEN),
+    ("on a dead line", "s", GREY),
+)
 
 
 def conductance_maps(
@@ -55,30 +60,31 @@ def conductance_maps(
     return drawing.markup
 
 
-def fault_map(kinds: ArrayLike, arrays: Sequence[int] = ()) -> Markup:
-    """Where devices are stuck: 0 healthy, 1 stuck low, 2 stuck high, 3 stuck between.
+def fault_map(
+    kinds: ArrayLike, arrays: Sequence[int] = (), rings: Mapping[str, ArrayLike] | None = None
+) -> Markup:
+    """Where devices are stuck: 0 healthy, 1 stuck low, 2 stuck high, 3 stuck between, 4 on a dead line.
 
     Integers, shape (rows, cols) or (arrays, rows, cols); `arrays` gives the arrays' indices where they
-    are not 0, 1, ...
+    are not 0, 1, ...; `rings` are flags of that shape by name, drawn around the devices they name.
     """
     maps = _per_array(kinds).astype(int)
-    count, rows, cols = maps.shape
+    count = len(maps)
     names = _names(arrays, count)
+    flags = {name: _per_array(ringed).astype(bool) for name, ringed in (rings or {}).items()}
     alt = f"Fault map: {np.count_nonzero(maps)} of {maps.size} devices stuck"
     with canvas(min(3.2 * count, 9.6), 3.75, alt) as drawing:
         grid = drawing.figure.subplots(1, count, squeeze=False)[0]
         for index, axes in enumerate(grid):
-            for kind, (name, marker, colour) in enumerate(_FAULTS, start=1):
-                row, col = np.nonzero(maps[index] == kind)
-                axes.scatter(col, row, s=9, marker=marker, color=colour, linewidths=0, label=name)
-            axes.set(xlim=(-0.5, cols - 0.5), ylim=(rows - 0.5, -0.5), aspect="equal")
-            frame_cells(axes, rows, cols)
+            _draw_faults(axes, maps[index], {name: ringed[index] for name, ringed in flags.items()})
             stuck = np.count_nonzero(maps[index])
             axes.set_title(f"{names[index]}: {stuck} of {maps[index].size} stuck")
-        totals = [np.count_nonzero(maps == kind) for kind in (1, 2, 3)]
-        labels = [f"{name} ({total})" for (name, _, _), total in zip(_FAULTS, totals, strict=True)]
-        handles = grid[0].get_legend_handles_labels()[0]
-        drawing.figure.legend(handles, labels, loc="outside lower center", ncols=3, markerscale=1.8)
+        totals = [np.count_nonzero(maps == kind) for kind, _ in enumerate(_FAULTS, start=1)]
+        totals += [np.count_nonzero(ringed) for ringed in flags.values()]
+        drawn = zip(*grid[0].get_legend_handles_labels(), totals, strict=True)
+        # Dead lines are rare: their mark is explained where there is one
+        shown = [(mark, f"{name} ({total})") for mark, name, total in drawn if total or name != _FAULTS[3][0]]
+        drawing.figure.legend(*zip(*shown, strict=True), loc="outside lower center", ncols=3, markerscale=1.8)
     return drawing.markup
 
 
@@ -213,6 +219,26 @@ def _draw_map(axes: "Axes", siemens: NDArray[Any], colours: str, limits: tuple[f
     picture = axes.imshow(siemens * 1e6, cmap=colours, vmin=low, vmax=high, interpolation="none")
     frame_cells(axes, *siemens.shape)
     return picture
+
+
+def _draw_faults(axes: "Axes", kinds: NDArray[Any], rings: Mapping[str, NDArray[np.bool_]]) -> None:
+    for kind, (name, marker, colour) in enumerate(_FAULTS, start=1):
+        row, col = np.nonzero(kinds == kind)
+        axes.scatter(col, row, s=9, marker=marker, color=colour, linewidths=0, label=name)
+    for size, (name, ringed) in enumerate(rings.items(), start=1):
+        row, col = np.nonzero(ringed)
+        axes.scatter(
+            col,
+            row,
+            s=18 * size,
+            facecolors="none",
+            edgecolors=[INK, GREY, BLUE][size % 3],
+            linewidths=0.7,
+            label=name,
+        )
+    rows, cols = kinds.shape
+    axes.set(xlim=(-0.5, cols - 0.5), ylim=(rows - 0.5, -0.5), aspect="equal")
+    frame_cells(axes, rows, cols)
 
 
 def _mark_cells(axes: "Axes", marked: NDArray[np.bool_]) -> None:
