@@ -17,7 +17,7 @@ class WearLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pulses_per_device: int = Field(100_000, gt=0)
-    """Over the chip's life. Assumed: a tenth of 1e6, the low end of what TaOx devices are reported to live."""
+    """Over the chip's life. Assumed: a tenth of the shortest life reported for TaOx devices, 1e6."""
 
 
 class Settings(BaseModel):

@@ -9,13 +9,14 @@ import typer
 
 from chipctl.chip import Chip
 from chipctl.cli import program
-from chipctl.cli.info import describe
+from chipctl.cli.info import identity
 from chipctl.cli.options import AsJson, ChipAddress, Config, Profile, open_chip
 from chipctl.cli.screen import Bars, print_json, print_table, remark
 from chipctl.faults import ScanReport
 from chipctl.memory.digits import Digits, load_digits
 from chipctl.memory.store import StoredMemory
-from chipctl.runs.record import ChipIdentity, RunRecord
+from chipctl.runs.journal import Journal
+from chipctl.runs.record import RunRecord
 from chipctl.runs.store import Run
 from chipctl.settings import Settings
 from chipctl.studies.first_light import FirstLight, FirstLightResult, MemoryResult, run_first_light
@@ -71,7 +72,11 @@ def demo(
     )
     record = RunRecord.begin("demo", seeds={"demo": seed}, policy=settings.model_dump(mode="json"))
     digits = load_digits(data)
-    with open_chip(chip, settings, profile) as opened, Run(runs, record) as run:
+    with (
+        Journal(runs) as journal,
+        open_chip(chip, settings, profile, (journal, record.name)) as opened,
+        Run(runs, record) as run,
+    ):
         run.update(chip=identity(chip, opened))
         summary = perform(run, opened, options, digits)
         if profile:
@@ -93,18 +98,6 @@ def perform(run: Run, chip: Chip, options: FirstLight, digits: Digits) -> dict[s
     run.update(summary=summary)
     run.write_report(first_light_report(result, summary, run.record).render())
     return summary
-
-
-def identity(address: str, chip: Chip) -> ChipIdentity:
-    """The chip as it named itself."""
-    board = describe(chip)["board"]
-    return ChipIdentity(
-        address=address,
-        serial=board["chip_serial"],
-        board=board["board"],
-        firmware=board["firmware"],
-        schema_hash=board["schema_hash"],
-    )
 
 
 def summarise(chip: Chip, result: FirstLightResult) -> dict[str, Any]:

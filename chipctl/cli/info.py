@@ -7,6 +7,7 @@ import typer
 from chipctl.chip import Chip
 from chipctl.cli.options import AsJson, ChipAddress, open_chip
 from chipctl.cli.screen import print_json, print_table
+from chipctl.runs.record import ChipIdentity
 from chipctl.settings import Settings
 from firmware_protocol.status import Fault, ResetCause
 
@@ -76,3 +77,15 @@ def describe(chip: Chip) -> dict[str, dict[str, Any]]:
             "limits_lost": bool(state.limits_lost),
         },
     }
+
+
+def identity(address: str, chip: Chip) -> ChipIdentity:
+    """The chip as it named itself."""
+    board = describe(chip)["board"]
+    return ChipIdentity(
+        address=address,
+        serial=board["chip_serial"],
+        board=board["board"],
+        firmware=board["firmware"],
+        schema_hash=board["schema_hash"],
+    )

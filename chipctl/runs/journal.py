@@ -92,6 +92,16 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True)
+class JournaledChip:
+    """A chip as the journal knows it."""
+
+    id: int
+    serial: str
+    total: int
+    """Pulses that its board last said it had."""
+
+
+@dataclass(frozen=True)
 class Intent:
     """One effect before it is sent."""
 
@@ -240,9 +250,14 @@ class Journal:
         assert made.lastrowid is not None
         return made.lastrowid
 
-    def serial_of(self, chip: int) -> str:
-        """How the chip called itself."""
-        return str(self._rows("SELECT serial FROM chip WHERE id = ?", chip)[0][0])
+    def known_chip(self, serial: str, total: int) -> int | None:
+        """As `chip`, but nothing is written; None if it is not known here."""
+        rows = self._rows("SELECT id, total FROM chip WHERE serial = ? ORDER BY id DESC LIMIT 1", serial)
+        return rows[0]["id"] if rows and rows[0]["total"] <= total else None
+
+    def chips(self) -> list[JournaledChip]:
+        """All chips, in the order in which they were met."""
+        return [JournaledChip(*row) for row in self._rows("SELECT id, serial, total FROM chip ORDER BY id")]
 
     def wear(self, chip: int) -> dict[int, Wear]:
         """Pulses over the chip's life, by array."""

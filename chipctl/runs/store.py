@@ -218,12 +218,25 @@ class Run:
             ValueError: The group exists or an array is not one of numbers.
         """
         self._require_recording()
+        with self._edited() as file:
+            _add_group(file, group, arrays)
+            file[group].attrs.update(attributes or {})
+
+    def discard(self, group: str) -> None:
+        """Take a group back out of a run that is still being recorded, if it is there."""
+        self._require_recording()
+        if group in self.groups():
+            with self._edited() as file:
+                del file[group]
+
+    @contextmanager
+    def _edited(self) -> Iterator[Any]:
+        """The data file to change; it is replaced as a whole at the end."""
         path = self.path / DATA
         with _storage(path, "write"):
             memory = io.BytesIO(path.read_bytes() if path.exists() else b"")
             with h5py.File(memory, "a") as file:
-                _add_group(file, group, arrays)
-                file[group].attrs.update(attributes or {})
+                yield file
             replace_file(path, memory.getvalue())
 
     def load(self, group: str) -> dict[str, tuple[NDArray[Any], str]]:
@@ -266,17 +279,18 @@ class Run:
             replace_file(self.path / RECORD, (self.record.model_dump_json(indent=2) + "\n").encode())
 
     def _close(self) -> None:
-        files = [self.path / name for name in (LOG, DATA, REPORT) if (self.path / name).exists()]
         with _storage(self.path, "close"):
+            files = sorted(file for file in self.path.iterdir() if file.name != RECORD)
             self.record.files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+            for file in files:
+                file.chmod(0o444)
         self.record.finished = datetime.now(UTC)
         took = time.monotonic() - self._started
         self.record.duration_s = round(took + (self.record.duration_s or 0.0), 6)
         self._write_record()
         self._recording = False
         with _storage(self.path, "close"):
-            for file in [*files, self.path / RECORD]:
-                file.chmod(0o444)
+            (self.path / RECORD).chmod(0o444)
             if self._log_file is not None and self._log_file.failure is not None:
                 raise self._log_file.failure
 

@@ -33,7 +33,9 @@ def served(tmp_path):
         server.send_signal(signal.SIGTERM)
 
 
-@pytest.mark.parametrize("command", ["", "demo", "info", "read", "scan", "program", "recall"])
+@pytest.mark.parametrize(
+    "command", ["", "demo", "info", "read", "scan", "program", "resume", "runs", "recall"]
+)
 def test_every_command_explains_itself(command):
     done = chipctl(*command.split(), "--help")
     assert done.returncode == 0
@@ -55,7 +57,8 @@ def test_scan_program_and_read_share_a_profile_over_one_serial_port(served, tmp_
     chip = ("--chip", served, "--profile", profile, "--array", 1)
 
     scanned = chipctl("scan", *chip, "--json")
-    programmed = chipctl("program", *chip, "--unit", "uS", "--json", targets)
+    kept = ("--runs", tmp_path / "runs")
+    programmed = chipctl("program", *chip, *kept, "--unit", "uS", "--json", targets)
     read = chipctl("read", *chip, "--rows", "0:8", "--cols", "0:8", "--reads", 16, "-o", after)
 
     assert [d.returncode for d in (scanned, programmed, read)] == [0, 0, 0], programmed.stderr
