@@ -80,8 +80,8 @@ PROCEDURES = {
             "current, and taken off in quadrature inside the likelihood: a device's variance is that of "
             "its own fluctuation plus that of the converter. Each device is judged at the most sensitive "
             "gain at which none of its reads came to an end of the ADC, and left out if it relaxed beyond "
-            "5 to 50 µS. Conductances are as read, with the access transistor and lines, which lowers a "
-            "by 0.01 to 0.02.",
+            "5 to 50 µS. Conductances are the devices' own: access transistor and lines, as calibrated or "
+            "nominal, are taken off, without which a would come out 0.012 lower.",
             measure_fluctuation,
         ),
     )

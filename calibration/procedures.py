@@ -1,6 +1,7 @@
 """The calibration procedures there are, in the order in which they are run."""
 
 from calibration.adcs import ADCS
+from calibration.fluctuation import FLUCTUATION
 from calibration.gate import GATE
 from calibration.lines import LINES
 from calibration.procedure import Procedure
@@ -8,9 +9,21 @@ from calibration.products import PRODUCTS
 from calibration.rails import RAILS
 from calibration.thresholds import THRESHOLDS
 from calibration.tias import TIAS
+from calibration.transistor import TRANSISTOR
 from calibration.zeros import ZEROS
 
-_ALL: tuple[Procedure, ...] = (RAILS, ADCS, ZEROS, TIAS, LINES, GATE, THRESHOLDS, PRODUCTS)
+_ALL: tuple[Procedure, ...] = (
+    RAILS,
+    ADCS,
+    ZEROS,
+    TIAS,
+    LINES,
+    TRANSISTOR,
+    GATE,
+    THRESHOLDS,
+    FLUCTUATION,
+    PRODUCTS,
+)
 """Those that change devices come before what is measured of the map they leave."""
 
 PROCEDURES: dict[str, Procedure] = {procedure.name: procedure for procedure in _ALL}

@@ -1,18 +1,17 @@
 """Single pulses on chosen devices of an array, with a reading before and after each."""
 
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from calibration.bench import Bench
 from calibration.device_fit import PulseTable
+from calibration.series import Series
 from chipctl.board import Region
 from chipctl.chip import PulseShape, Siemens
 from chipctl.converters import adc_of_columns
 from chipctl.errors import ChipctlError
-from chipctl.profile import ChipProfile
 from firmware_protocol.messages import RESET, SET
 
 Floats = NDArray[np.float64]
@@ -169,36 +168,3 @@ class Pulser:
         turns = readings / lsb / (chip.readout.full_scale + 1)
         series = np.square(readings) * rng.normal(0, self._series.sigma, (_DRAWS, 1, 1))
         return np.asarray(amplitude * lsb * np.sin(2 * np.pi * (turns + phases)) + series)
-
-
-@dataclass(frozen=True)
-class Series:
-    """What lies in series with a device that is read by itself, Ω: access transistor and lines.
-
-    Reads alone do not tell the transistor from the device: it is taken for nominal (at a gate of 5 V). The
-    lines are as calibrated, else nominal.
-    """
-
-    transistor: float = 330.0
-    driver: float = 50.0
-    tia: float = 25.0
-    segment: float = 1.0
-    sigma: float = 40.0
-    """Uncertainty of lines and their ends together."""
-
-    @classmethod
-    def of(cls, profile: ChipProfile, array: int) -> Self:
-        """As the profile of a chip knows it."""
-        lines = profile.result("lines", array)
-        if lines is None or not lines.passed:
-            return cls()
-        names = ("driver_ohms", "tia_ohms", "segment_ohms")
-        driver, tia, segment = (float(lines.value(name)) for name in names)
-        errors = [float(lines.sigma(name)) for name in names]
-        sigma = float(np.hypot(np.hypot(errors[0], errors[1]), errors[2] * profile.rows))
-        return cls(cls.transistor, driver, tia, segment, sigma)
-
-    def ohms(self, rows: ArrayLike, cols: ArrayLike, line_rows: int) -> Floats:
-        """Of devices (any shape): rows are driven before column 0, columns are read past the last row."""
-        segments = (np.asarray(cols) + 1) + (line_rows - np.asarray(rows))
-        return np.asarray(self.transistor + self.driver + self.tia + self.segment * segments)
