@@ -1,9 +1,11 @@
 """`chipctl pulse`: equal pulses on one device, a rectangle, or a whole array."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from chipctl.board import Region
 from chipctl.chip import Chip, PulseShape
@@ -11,7 +13,10 @@ from chipctl.cli.options import ArrayIndex, AsJson, ChipAddress, Config, open_ch
 from chipctl.cli.ranges import region_of
 from chipctl.cli.screen import print_json, remark, results
 from chipctl.settings import Settings
+from chipctl.tables import load_map
 from firmware_protocol.messages import RESET, SET
+
+Flags = NDArray[np.bool_]
 
 _DIRECTIONS = {"set": SET, "reset": RESET}
 
@@ -36,11 +41,15 @@ def pulse_command(
     reads: Annotated[
         int, typer.Option(metavar="N", help="Reads averaged before and after; 0 reads nothing.")
     ] = 4,
+    mask: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of these devices only those not 0 in this map of the array."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and print the plan only.")] = False,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give every device of a rectangle the same pulses, one device after the other.
+    """Give every device of a rectangle, or those of a map inside it, the same pulses, one after the other.
 
     **This changes the devices.** The plan is printed first; a voltage, width or number of pulses above
     the board's limits (`chipctl info`) is refused before anything is sent. A pulse width is a multiple of
@@ -53,14 +62,17 @@ def pulse_command(
     with open_chip(chip, Settings.load(config)) as opened:
         region = region_of(rows, cols, opened.rows, opened.cols)
         opened.rules.pulse(array, shape, region, count)
-        plan = _plan(array, region, shape, count)
+        chosen = None if mask is None else _chosen(opened, mask, region)
+        plan = _plan(
+            array, region, shape, count, region.rows * region.cols if chosen is None else chosen.sum()
+        )
         remark(_sentence(plan, direction))
         if dry_run:
             given, before, after = 0, None, None
         else:
-            before = _median(opened, array, region, reads)
-            given = opened.pulse(array, shape, region, count)
-            after = _median(opened, array, region, reads)
+            before = _median(opened, array, region, reads, chosen)
+            given = _give(opened, array, shape, region, count, chosen)
+            after = _median(opened, array, region, reads, chosen)
     facts = plan | {"pulses_given": given, "median_before_siemens": before, "median_after_siemens": after}
     if as_json:
         print_json(facts)
@@ -68,11 +80,41 @@ def pulse_command(
         results.print(f"{given} pulses given" + _change(before, after))
 
 
-def _median(chip: Chip, array: int, region: Region, reads: int) -> float | None:
-    return float(np.median(chip.read(array, region, reads=reads))) if reads else None
+def _chosen(chip: Chip, path: Path, region: Region) -> Flags:
+    """The devices of the region that a map names, shape of the array.
+
+    Raises:
+        ValueError: The map has another shape, or names none of them.
+    """
+    named = load_map(path)
+    if named.shape != (chip.rows, chip.cols):
+        raise ValueError(f"{path} is a map of {named.shape}, an array has {(chip.rows, chip.cols)} devices")
+    chosen = np.zeros(named.shape, np.bool_)
+    chosen[region.slices] = named[region.slices] != 0
+    if not chosen.any():
+        raise ValueError(f"{path} names no device of these rows and columns")
+    return chosen
 
 
-def _plan(array: int, region: Region, shape: PulseShape, count: int) -> dict[str, Any]:
+def _give(chip: Chip, array: int, shape: PulseShape, region: Region, count: int, chosen: Flags | None) -> int:
+    """Pulses given: to the rectangle in one request, or one a device of a map in each of `count`."""
+    if chosen is None:
+        return chip.pulse(array, shape, region, count)
+    volts = np.where(chosen, shape.volts, np.nan)
+    gate_volts = np.full(chosen.shape, shape.gate_volts)
+    return sum(
+        chip.pulse_each(array, shape.direction, volts, gate_volts, shape.width_seconds) for _ in range(count)
+    )
+
+
+def _median(chip: Chip, array: int, region: Region, reads: int, chosen: Flags | None) -> float | None:
+    if not reads:
+        return None
+    found = chip.read(array, region, reads=reads)
+    return float(np.median(found if chosen is None else found[chosen[region.slices]]))
+
+
+def _plan(array: int, region: Region, shape: PulseShape, count: int, devices: int) -> dict[str, Any]:
     return {
         "array": array,
         "region": vars(region),
@@ -81,7 +123,8 @@ def _plan(array: int, region: Region, shape: PulseShape, count: int) -> dict[str
         "gate_volts": shape.gate_volts,
         "width_seconds": shape.width_seconds,
         "pulses_per_device": count,
-        "pulses": count * region.rows * region.cols,
+        "devices": int(devices),
+        "pulses": count * int(devices),
     }
 
 
@@ -91,7 +134,7 @@ def _sentence(plan: dict[str, Any], direction: str) -> str:
     return (
         f"plan: {plan['pulses']} {direction.upper()} pulses of {plan['volts']:g} V, "
         f"gate {plan['gate_volts']:g} V, {plan['width_seconds'] * 1e6:g} µs on array {plan['array']}, "
-        f"rows {rows}, columns {cols}, {plan['pulses_per_device']} each"
+        f"rows {rows}, columns {cols}, {plan['devices']} devices, {plan['pulses_per_device']} each"
     )
 
 

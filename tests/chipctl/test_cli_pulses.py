@@ -42,6 +42,29 @@ def test_a_set_pulse_raises_one_device_and_no_other(chipctl):
     assert np.argwhere(moved).tolist() == [[3, 5]]
 
 
+WIDE = ("--rows", "0:4", "--cols", ":", "--direction", "set", "--volts", 1.8, "--gate", 1.1)
+
+
+def test_pulses_go_to_the_devices_that_a_map_names_and_to_no_other(chipctl, tmp_path):
+    named = np.zeros((64, 64))
+    named[2, 7] = named[3, 63] = named[9, 9] = 1
+    np.save(tmp_path / "mask.npy", named)
+    before = json.loads(chipctl("read", "--json").stdout)["siemens"]
+    facts = json.loads(
+        chipctl("pulse", *WIDE, "--mask", tmp_path / "mask.npy", "--count", 3, "--json").stdout
+    )
+    assert (facts["devices"], facts["pulses_given"]) == (2, 6)
+    after = json.loads(chipctl("read", "--json").stdout)["siemens"]
+    assert np.argwhere(np.abs(np.subtract(after, before)) > 5e-6).tolist() == [[2, 7], [3, 63]]
+
+
+@pytest.mark.parametrize(("shape", "says"), [((64, 63), "map of"), ((64, 64), "names no device")])
+def test_a_map_that_does_not_fit_gives_no_pulse(chipctl, tmp_path, shape, says):
+    np.save(tmp_path / "mask.npy", np.zeros(shape))
+    done = chipctl("pulse", *WIDE, "--mask", tmp_path / "mask.npy")
+    assert (done.returncode, says in done.stderr) == (2, True)
+
+
 def test_a_dry_run_prints_the_plan_and_gives_no_pulse(chipctl):
     done = chipctl("pulse", *ONE, "--dry-run")
     assert (done.returncode, done.stdout) == (0, "")
