@@ -21,6 +21,9 @@ from firmware_protocol.messages import Multiply
 STATES = np.linspace(5e-6, 50e-6, 16)
 """Siemens: the range over which the published law is fitted."""
 
+_LEAST = 0.8 * STATES[0]
+"""A device of the lowest state that relaxed further down is left out; above the highest the law saturates."""
+
 READS, QUICK_READS = 1000, 100
 BLOCK = 50
 """Reads whose own mean the deviations are taken from, so that slow drift does not count."""
@@ -163,9 +166,9 @@ def measure_fluctuation(bench: Bench) -> Fluctuation:
             fits = (used < 0) & series.inside.ravel()[devices]
             mean[fits], variance[fits] = (part.ravel()[devices][fits] for part in series.moments())
             noise[fits], used[fits] = _converter_variance(bench, gain), gain
-    kept = (used >= 0) & (mean >= STATES[0]) & (mean <= STATES[-1])
+    mean, variance, noise = _without_series(bench, devices, mean, variance, noise)
+    kept = (used >= 0) & (mean >= _LEAST) & (mean <= STATES[-1])
     mean, variance, noise, used = mean[kept], variance[kept], noise[kept], used[kept]
-    mean, variance, noise = _without_series(bench, devices[kept], mean, variance, noise)
     freedom = reads - reads // BLOCK
     law = fit_law(Variances(mean * 1e6, variance * 1e12, noise * 1e12, freedom))
     return Fluctuation(mean, variance, noise, used, reads, law)
