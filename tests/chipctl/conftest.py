@@ -23,7 +23,7 @@ def make_chip():
     """`make_chip("ideal", conductance=50e-6)`: a driver, and below its wire the chip as `chip.truth`.
 
     kind: a preset by name, or parameters of one's own.
-    conductance: siemens of all devices, or (arrays, rows, cols).
+    kind: a preset's name, or its parameters. conductance: siemens of all devices, or (arrays, rows, cols).
     """
     with ExitStack() as stack:
 
