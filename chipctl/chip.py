@@ -276,9 +276,8 @@ class Chip:
         Raises:
             ValueError: A limit is above the board's own; the board's holds.
         """
-        wanted = self.rules.tightened(limits)
-        if wanted != self.board.limits:
-            self.board.tighten(wanted)
+        if limits.model_fields_set:
+            self.board.tighten(self.rules.tightened(limits))
 
     # Rails, converters and log
 

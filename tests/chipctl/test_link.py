@@ -328,9 +328,19 @@ def test_a_busy_port_is_refused_before_a_byte_is_sent(tmp_path):
         open_transport(path)
 
 
-def test_a_long_run_tells_what_crosses_the_link_every_few_seconds():
+@pytest.fixture
+def lines():
+    """Lines of the log; it is as it was afterwards, also where nobody had configured it."""
+    was_configured = structlog.is_configured()
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+    if not was_configured:
+        structlog.reset_defaults()
+
+
+def test_a_long_run_tells_what_crosses_the_link_every_few_seconds(lines):
     now = [0.0]
-    with structlog.testing.capture_logs() as lines, Link(open_transport(SIM), clock=lambda: now[0]) as link:
+    with Link(open_transport(SIM), clock=lambda: now[0]) as link:
         for _ in range(12):
             link.request(m.GetState())
             now[0] += 1.0
