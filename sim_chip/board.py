@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from firmware_protocol.status import ResetCause
 from sim_chip.chip import VirtualChip
-from sim_chip.faults import load_plan
+from sim_chip.faults import FaultPlan, load_plan
 from sim_chip.flash import Flash
 from sim_chip.mcu import VirtualMcu
 from sim_chip.presets import preset
+from sim_chip.twin import Twin, twin
 
 SCHEME = "sim"
 
@@ -34,13 +35,21 @@ class Setup:
     """An .npz of what is wrong with a new chip: the fields of `FaultPlan` but shares."""
     conductance: Path | None = None
     """An .npy (arrays, rows, cols) of where a new chip's devices start, S; NaN keeps the kind's own."""
+    profile: Path | None = None
+    """A calibrated chip's profile that this one is a twin of; the preset stands for what it does not know."""
+    readback: Path | None = None
+    """As `conductance`, but as read, device by device, with transistor and lines in series."""
     pace: str = "free"
     """`real` ties the chip's clock to the wall's; `free` moves it as fast as it goes."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError where there is no such pace."""
+        """Raises ValueError where there is no such pace, or things do not go together."""
         if self.pace not in ("free", "real"):
             raise ValueError(f"no pace {self.pace!r}; there are free and real")
+        if self.profile is not None and self.faults is not None:
+            raise ValueError("a twin has the faults of its profile; leave out either")
+        if self.conductance is not None and self.readback is not None:
+            raise ValueError("say where devices start either by themselves or as read, not both")
 
     @classmethod
     def from_address(cls, address: str) -> Self:
@@ -63,6 +72,8 @@ class Setup:
             state=Path(values["state"]) if values.get("state") else None,
             faults=Path(values["faults"]) if values.get("faults") else None,
             conductance=Path(values["conductance"]) if values.get("conductance") else None,
+            profile=Path(values["profile"]) if values.get("profile") else None,
+            readback=Path(values["readback"]) if values.get("readback") else None,
             commission=values.get("commission", "0") not in ("0", "false", "no"),
             pace=values.get("pace", cls.pace),
         )
@@ -80,7 +91,10 @@ class Board:
     def __init__(self, setup: Setup) -> None:
         """Raises ValueError where the state file is of another chip, is none, or is in use."""
         with ExitStack() as stack:
-            chip = _new_chip(setup) if setup.state is None else _kept_chip(setup, setup.state, stack)
+            wanted = _wanted(setup)
+            self.sources = wanted.sources
+            """Of a twin, where each part of it comes from, one line a subject; else empty."""
+            chip = _new_chip(setup, wanted) if setup.state is None else _kept_chip(setup, wanted, stack)
             self._setup = setup
             self._chip, self._flash = chip, Flash.open(board_file(setup.state)) if setup.state else Flash()
             self.reset(ResetCause.POWER_ON)
@@ -108,10 +122,23 @@ def board_file(state: Path) -> Path:
     return state.with_name(f"{state.name}.board")
 
 
-def _new_chip(setup: Setup) -> VirtualChip:
-    faults = None if setup.faults is None else load_plan(setup.faults)
-    start = None if setup.conductance is None else _start_state(setup.conductance)
-    return VirtualChip(preset(setup.preset), setup.seed, faults=faults, conductance=start, path=setup.state)
+def _wanted(setup: Setup) -> Twin:
+    """The kind of chip asked for, and what is wrong with it."""
+    kind = preset(setup.preset)
+    if setup.profile is not None:
+        return twin(setup.profile, kind, setup.seed)
+    return Twin(kind, FaultPlan() if setup.faults is None else load_plan(setup.faults), ())
+
+
+def _new_chip(setup: Setup, wanted: Twin) -> VirtualChip:
+    start = None
+    if setup.conductance is not None:
+        start = _start_state(setup.conductance)
+    elif setup.readback is not None:
+        start = wanted.start(_start_state(setup.readback))
+    return VirtualChip(
+        wanted.parameters, setup.seed, faults=wanted.faults, conductance=start, path=setup.state
+    )
 
 
 def _start_state(path: Path) -> NDArray[np.float64]:
@@ -121,15 +148,16 @@ def _start_state(path: Path) -> NDArray[np.float64]:
     return siemens.astype(np.float64)
 
 
-def _kept_chip(setup: Setup, path: Path, stack: ExitStack) -> VirtualChip:
-    """The chip in the file at `path`, made there if there is none; nobody else can open it then."""
-    kind = preset(setup.preset)
-    chip = VirtualChip.restore(path, mapped=True) if path.exists() else _new_chip(setup)
+def _kept_chip(setup: Setup, wanted: Twin, stack: ExitStack) -> VirtualChip:
+    """The chip in the setup's state file, made there if there is none; nobody else can open it then."""
+    path = setup.state
+    assert path is not None
+    chip = VirtualChip.restore(path, mapped=True) if path.exists() else _new_chip(setup, wanted)
     try:
         fcntl.flock(stack.enter_context(path.open("rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise ValueError(f"{path} is in use by another virtual chip") from None
-    if (chip.parameters, chip.seed) != (kind, setup.seed):
+    if (chip.parameters, chip.seed) != (wanted.parameters, setup.seed):
         found = f"preset {chip.parameters.name}, seed {chip.seed}"
         raise ValueError(f"{path} holds another chip: {found}; ask for that or name another file")
     return chip

@@ -24,12 +24,18 @@ Examples:
   sim-chip serve --tcp localhost:7000 --preset poor     a faulty one, at socket://localhost:7000
   sim-chip serve --pty /tmp/chip --state chip.state     one that is the same again next time
   sim-chip serve --pty /tmp/chip --faults faults.npz    one with just these faults
+  sim-chip serve --pty /tmp/chip --profile chip.json    a twin of a chip that was calibrated
 """
 _FAULTS_HELP = (
-    "What is wrong with a new chip: kinds, stuck_siemens, noisy (arrays, rows, cols); "
+    "What is wrong with a new chip: kinds, stuck_siemens, noisy, slow (arrays, rows, cols); "
     "dead_rows, dead_cols, dead_adcs, railed_tias (n, 2)."
 )
 _CONDUCTANCE_HELP = "Where a new chip's devices start: (arrays, rows, cols) in S, NaN for the kind's own."
+
+_PROFILE_HELP = (
+    "Serve a twin of the chip whose calibrated profile this is; the preset stands for what it does not know."
+)
+_READBACK_HELP = "As --conductance, but as read on the original: `chipctl read -o map.npy`."
 
 
 @_app.command(epilog=_EXAMPLES)
@@ -41,6 +47,8 @@ def serve(
     state: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the chip in this file.")] = None,
     faults: Annotated[Path | None, typer.Option(metavar="NPZ", help=_FAULTS_HELP)] = None,
     conductance: Annotated[Path | None, typer.Option(metavar="NPY", help=_CONDUCTANCE_HELP)] = None,
+    profile: Annotated[Path | None, typer.Option(metavar="JSON", help=_PROFILE_HELP)] = None,
+    readback: Annotated[Path | None, typer.Option(metavar="NPY", help=_READBACK_HELP)] = None,
     commission: Annotated[bool, typer.Option("--commission", help="Let stored limits change.")] = False,
     pace: Annotated[
         str, typer.Option(metavar="free|real", help="real: the chip takes its time, as hardware does.")
@@ -52,10 +60,25 @@ def serve(
     """
     if (pty is None) == (tcp is None):
         raise ValueError("say where to serve: either --pty PATH or --tcp HOST:PORT")
-    board = Board(Setup(preset, seed, state, commission, faults, conductance, pace))
+    board = Board(
+        Setup(
+            preset=preset,
+            seed=seed,
+            state=state,
+            commission=commission,
+            faults=faults,
+            conductance=conductance,
+            profile=profile,
+            readback=readback,
+            pace=pace,
+        )
+    )
+    for source in board.sources:
+        typer.echo(source, err=True)
 
     def ready(place: str) -> None:
-        typer.echo(f"serving {preset} chip, seed {seed}, on {place}", err=True)
+        kind = f"{preset} chip" if profile is None else f"twin of {profile}"
+        typer.echo(f"serving {kind}, seed {seed}, on {place}", err=True)
 
     with stop_signals() as stop:
         try:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from firmware_protocol.rails import Rail as Rail
 from sim_chip import random
 from sim_chip.elementary import sin_turns
-from sim_chip.parameters import ConverterParameters
+from sim_chip.parameters import CURVE_POINTS, ConverterParameters
 from sim_chip.random import Purpose
 
 Floats = NDArray[np.float64]
@@ -86,6 +86,26 @@ def _inl(model: ConverterParameters, position: Floats, drawn: Floats) -> Floats:
     return sine + tilt
 
 
+def column_offsets(model: ConverterParameters, seed: int, array: int) -> Floats:
+    """Where each column's zero lies, LSB beyond the nominal one: as known, else drawn; column order (64,)."""
+    columns = np.arange(FIFOS_PER_ARRAY * FIFO_DEPTH)
+    if model.column_lsb:
+        return np.array(model.column_lsb)[array * len(columns) + columns]
+    drawn = random.normals(random.words(random.stream(seed, Purpose.COLUMN, array), columns))
+    return model.offset_lsb.nominal + model.offset_lsb.sigma * np.asarray(drawn[:, 0])
+
+
+def adc_deviations(model: ConverterParameters, seed: int, array: int, position: Floats) -> Floats:
+    """What each ADC answers beyond an ideal one, LSB, at positions (n,): as known, else drawn; (4, n)."""
+    if model.curve_lsb:
+        curves = np.array(model.curve_lsb).reshape(-1, FIFOS_PER_ARRAY, CURVE_POINTS)[array]
+        at = np.linspace(0, model.adc_codes - 1, curves.shape[1])
+        return np.stack([np.interp(position, at, curve) for curve in curves])
+    key = random.stream(seed, Purpose.CONVERTER, array)
+    drawn = random.normals(random.words(key, np.arange(FIFOS_PER_ARRAY)))
+    return np.stack([_inl(model, position, each) for each in drawn])
+
+
 def _flattened(model: ConverterParameters, position: Floats) -> Floats:
     """Raw converters: coarse steps at the ends, finer ones in the middle of the scale."""
     if model.flat_lsb == 0:
@@ -135,9 +155,7 @@ class Readout:
 
     def __init__(self, model: ConverterParameters, seed: int, array: int) -> None:
         self._model = model
-        columns = np.arange(FIFOS_PER_ARRAY * FIFO_DEPTH)
-        drawn = random.normals(random.words(random.stream(seed, Purpose.COLUMN, array), columns))
-        offsets = model.offset_lsb.nominal + model.offset_lsb.sigma * drawn[:, 0]
+        offsets = column_offsets(model, seed, array)
         self.offset_lsb: Floats = np.ascontiguousarray(offsets[np.argsort(column_order(array))])
         self._zeros_at: References | None = None
         self._zeros_lsb = self.offset_lsb
@@ -148,10 +166,9 @@ class Readout:
     def _transfer_tables(self, seed: int, array: int) -> NDArray[np.uint16]:
         top = self._model.adc_codes - 1
         position = np.arange(top * _STEPS + _STEPS + 1) / _STEPS
-        key = random.stream(seed, Purpose.CONVERTER, array)
         tables = []
-        for drawn in random.normals(random.words(key, np.arange(FIFOS_PER_ARRAY))):
-            code = _flattened(self._model, position + _inl(self._model, position, drawn))
+        for deviation in adc_deviations(self._model, seed, array, position):
+            code = _flattened(self._model, position + deviation)
             tables.append(np.clip(np.rint(code), 0, top).astype(np.uint16))
             tables[-1][0], tables[-1][-1] = 0, top  # an input beyond either end says so, whatever the INL
         return np.stack(tables)

@@ -25,6 +25,7 @@ class FaultPlan:
     kinds: exact map (arrays, rows, cols) of `Kind` codes; replaces drawn stuck devices.
     stuck_siemens: where devices of that map are stuck, NaN to draw; same shape.
     noisy: map of devices whose fluctuation is e² times larger; same shape.
+    slow: map of devices that RESET later and less steeply; same shape; replaces drawn ones.
     dead_rows, dead_cols: (array, line) pairs. dead_adcs: (array, FIFO 0-3) pairs, answering 0.
     railed_tias: (array, column) pairs, answering full scale.
     """
@@ -33,13 +34,14 @@ class FaultPlan:
     kinds: NDArray[np.uint8] | None = None
     stuck_siemens: NDArray[np.float64] | None = None
     noisy: NDArray[np.bool_] | None = None
+    slow: NDArray[np.bool_] | None = None
     dead_rows: tuple[tuple[int, int], ...] = ()
     dead_cols: tuple[tuple[int, int], ...] = ()
     dead_adcs: tuple[tuple[int, int], ...] = ()
     railed_tias: tuple[tuple[int, int], ...] = ()
 
 
-_MAPS = ("kinds", "stuck_siemens", "noisy")
+_MAPS = ("kinds", "stuck_siemens", "noisy", "slow")
 _PLACES = ("dead_rows", "dead_cols", "dead_adcs", "railed_tias")
 
 
@@ -60,8 +62,8 @@ def load_plan(path: Path) -> FaultPlan:
         if name in found and (found[name].ndim != 2 or found[name].shape[1] != 2):
             raise ValueError(f"{name} of {path} is (n, 2), array and line, not {found[name].shape}")
     rows, cols, adcs, tias = (tuple((int(a), int(n)) for a, n in found.get(name, ())) for name in _PLACES)
-    kinds, stuck, noisy = (found.get(name) for name in _MAPS)
-    return FaultPlan(None, kinds, stuck, noisy, rows, cols, adcs, tias)
+    kinds, stuck, noisy, slow = (found.get(name) for name in _MAPS)
+    return FaultPlan(None, kinds, stuck, noisy, slow, rows, cols, adcs, tias)
 
 
 def check(plan: FaultPlan, parameters: ChipParameters) -> None:
@@ -113,6 +115,8 @@ def plant(parameters: ChipParameters, plan: FaultPlan, seed: int, array: int) ->
     flags = np.where((draw >= edges[2]) & (draw < edges[3]), SLOW, 0).astype(np.uint8)
     if plan.kinds is not None:
         kinds = np.asarray(plan.kinds[array], dtype=np.uint8).ravel().copy()
+    if plan.slow is not None:
+        flags = np.where(plan.slow[array].ravel(), SLOW, 0).astype(np.uint8)
     if plan.noisy is not None:
         flags |= np.where(plan.noisy[array].ravel(), NOISY, 0).astype(np.uint8)
     return Planted(kinds, flags, _stuck_units(plan, array, kinds, place))

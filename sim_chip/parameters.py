@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, get_type_hints
 
+CURVE_POINTS = 65
+"""Of a known ADC's curve, evenly over its codes."""
+
 
 @dataclass(frozen=True)
 class Within:
@@ -280,6 +283,13 @@ class ConverterParameters(Known):
     rail_offset_uv: Annotated[
         int, Within(-200_000, 200_000, "µV", "A0 board: 78 mV; DAC outputs above nominal")
     ] = 0
+    column_lsb: Annotated[
+        tuple[float, ...], Within(-64.0, 64.0, "LSB", "a calibrated chip; column by column, for offset_lsb")
+    ] = ()
+    curve_lsb: Annotated[
+        tuple[float, ...],
+        Within(-64.0, 64.0, "LSB", "a calibrated chip; ADC by ADC at even steps, for inl_lsb and gain_error"),
+    ] = ()
 
 
 @dataclass(frozen=True)
@@ -347,6 +357,13 @@ class ChipParameters:
             raise ValueError(f"a chip has 1 to 12 arrays, not {self.arrays}")
         if (self.rows, self.cols) != (64, 64):
             raise ValueError(f"arrays are 64×64 (drivers and FIFOs), not {self.rows}×{self.cols}")
+        given = self.converters
+        if len(given.column_lsb) not in (0, self.arrays * self.cols):
+            raise ValueError(
+                f"column_lsb is of {self.arrays * self.cols} columns, not {len(given.column_lsb)}"
+            )
+        if len(given.curve_lsb) not in (0, 4 * self.arrays * CURVE_POINTS):
+            raise ValueError(f"curve_lsb has {CURVE_POINTS} points for each of {4 * self.arrays} ADCs")
 
     @property
     def devices(self) -> int:

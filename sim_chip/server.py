@@ -75,6 +75,8 @@ class Endpoint:
 def connect(address: str) -> Endpoint:
     """The virtual chip that `sim://?preset=good&seed=7&state=FILE&commission=1` names; all keys optional.
 
+    The others are faults, conductance, profile, readback and pace, as of `sim-chip serve`.
+
     Raises:
         ValueError: A key or preset that there is not, or a state file of another chip.
     """
