@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import numpy as np
+from markupsafe import Markup
 
 from calibration.bench import Bench, make_ready
 from calibration.procedure import Calibrated, Effect, Procedure, Scope
@@ -56,6 +57,7 @@ class Done:
     found: Calibrated | None
     reason: str = ""
     """Why it was left out."""
+    picture: Markup | None = None
 
     @property
     def passed(self) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -187,7 +187,7 @@ def _keep(chip: Chip, profile: Path, run: Run, item: Done) -> Done:
     chip.profile.keep(named, item.task.array)
     run.save(item.task.name, attributes=None, **item.found.data)
     chip.profile.save(profile)
-    return Done(item.task, named, item.found)
+    return replace(item, result=named, picture=item.found.draw())
 
 
 def _write(run: Run, done: list[Done], state: str) -> None:

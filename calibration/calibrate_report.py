@@ -78,11 +78,7 @@ def _section(items: list[Done]) -> Section:
         for item in items
         for first, *rest in numbers_of(item)
     ]
-    figures = [
-        Figure(f"{procedure.title}{_where(item)}.", item.found.draw())
-        for item in items
-        if item.found is not None
-    ]
+    figures = [Figure(f"{procedure.title}{_where(item)}.", item.picture) for item in items if item.picture]
     return Section(procedure.title, procedure.method, Table(_COLUMNS, rows), figures)
 
 

@@ -131,8 +131,10 @@ def fit_lines(
     ohms = np.array([_START.segment, _START.driver, _START.tia])
     weight = np.ones(siemens.shape[1])
     for _ in range(_ROUNDS):
-        left = siemens - _modelled(read, rows_on, ohms)
-        slopes = np.stack([_slope(read, rows_on, ohms, place) for place in range(len(ohms))])
+        modelled = _modelled(read, rows_on, ohms)
+        left = siemens - modelled
+        moved = [_modelled(read, rows_on, ohms + step) for step in np.diag(_STEPS)]
+        slopes = np.stack([(m - modelled) / step for m, step in zip(moved, _STEPS, strict=True)])
         weight = 1.0 / np.maximum(np.mean(left**2, axis=0), 1e-30)
         normal = np.einsum("pvc,qvc,c->pq", slopes, slopes, weight)
         step = np.linalg.solve(normal, np.einsum("pvc,vc,c->p", slopes, left, weight))
@@ -160,14 +162,6 @@ def _jackknife(slopes: Floats, left: Floats, weight: Floats) -> Floats:
 def _modelled(read: Floats, rows_on: Floats, ohms: Floats) -> Floats:
     lines = Lines(*(float(value) for value in ohms))
     return column_currents(cells_alone(read, lines), rows_on, lines)
-
-
-def _slope(read: Floats, rows_on: Floats, ohms: Floats, place: int) -> Floats:
-    """Derivative of the model by one resistance."""
-    step = np.zeros_like(ohms)
-    step[place] = _STEPS[place]
-    up, down = (_modelled(read, rows_on, ohms + sign * step) for sign in (1, -1))
-    return np.asarray((up - down) / (2 * _STEPS[place]))
 
 
 LINES = Procedure(
