@@ -21,6 +21,7 @@ from benchmarks.pages import record_name, refresh
 SUBJECTS = {
     "chip": "speed, size and exactness of the virtual chip, beside its peers",
     "acceptance": "what the virtual chip must reproduce of published and bench data",
+    "programming": "write-and-verify by schedule, fault maps, calibration, twins",
     "wire": "speed of the wire: codec, round trips, bulk data, an array programmed",
 }
 """Each is a module of this package with `measure(plan)`, which yields one `Measured` after the other."""
