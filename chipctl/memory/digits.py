@@ -1,4 +1,4 @@
-"""Handwritten digits as patterns of ±1, by the preprocessing of He et al. (Methods)."""
+"""Handwritten digits as patterns of ±1 or of greys, by the preprocessing of He et al. (Methods)."""
 
 import gzip
 import zlib
@@ -48,6 +48,16 @@ def load_digits(directory: Path | None = None) -> Digits:
     )
 
 
+def choosing_part(digits: Digits) -> Digits:
+    """Every second digit from the first: those on which rates and schedules were chosen."""
+    return Digits(digits.images[::2], digits.labels[::2])
+
+
+def reporting_part(digits: Digits) -> Digits:
+    """Every second digit from the second: those on which figures are reported."""
+    return Digits(digits.images[1::2], digits.labels[1::2])
+
+
 def draw_one_per_class(digits: Digits, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Ten images (10, 28, 28), one of each class 0–9, uniform within its class."""
     missing = sorted(set(range(10)) - set(digits.labels.tolist()))
@@ -63,14 +73,23 @@ def to_patterns(images: npt.NDArray[np.uint8], side: int = 8) -> npt.NDArray[np.
     The resize is Pillow's on bytes (He et al., Methods: crop, bicubic, binarise); a pixel at
     exactly the image's mean is −1.
     """
+    small = _resized(images, side)
+    bright = small > small.mean(axis=1, keepdims=True)
+    return np.where(bright, 1, -1).astype(np.int8)
+
+
+def to_greys(images: npt.NDArray[np.uint8], side: int = 8) -> npt.NDArray[np.float32]:
+    """Continuous patterns in [−1, 1], float32 (n, side²), black −1: cropped and resized alike."""
+    return _resized(images, side).astype(np.float32) / np.float32(127.5) - 1
+
+
+def _resized(images: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     margin = (images.shape[1] - CROPPED_SIDE) // 2
     cropped = images[:, margin : margin + CROPPED_SIDE, margin : margin + CROPPED_SIDE]
     resize = Image.Resampling.BICUBIC
-    small = np.array(
+    return np.array(
         [Image.fromarray(image).resize((side, side), resize) for image in cropped], dtype=np.uint8
     ).reshape(len(images), side * side)
-    bright = small > small.mean(axis=1, keepdims=True)
-    return np.where(bright, 1, -1).astype(np.int8)
 
 
 def _load_part(directory: Path, part: str) -> Digits:

@@ -50,6 +50,32 @@ class Box:
         whole: npt.NDArray[np.bool_] = (self.lower == -1) & (self.upper == 1)
         return whole
 
+    @property
+    def nearest_zero(self) -> npt.NDArray[np.float32]:
+        """Of each pair the weight closest to zero that it can hold."""
+        return self.clip(np.zeros_like(self.lower))
+
+    def fixed(self, where: npt.NDArray[np.bool_]) -> Self:
+        """Pairs of `where` held at their weight nearest to zero, the others as they are."""
+        return type(self)(
+            np.where(where, self.nearest_zero, self.lower), np.where(where, self.nearest_zero, self.upper)
+        )
+
+    def without_self(self) -> Self:
+        """No neuron drives itself: the diagonal held nearest to zero."""
+        return self.fixed(np.eye(self.shape[-2], self.shape[-1]) > 0)
+
+    def known(self) -> Self:
+        """Every pair with a stuck device held nearest to zero: faults known, but not made use of."""
+        return self.fixed(~self.healthy)
+
+    def masked(self) -> Self:
+        """Every pair with a stuck device at zero, which no chip can promise: the published idealisation."""
+        return type(self)(
+            np.where(self.healthy, self.lower, np.float32(0)),
+            np.where(self.healthy, self.upper, np.float32(0)),
+        )
+
     def clip(self, weights: Floats) -> npt.NDArray[np.float32]:
         """The nearest weights that the chip can hold."""
         return np.clip(weights, self.lower, self.upper).astype(np.float32)

@@ -3,9 +3,17 @@
 They have no bias and no notion of a box; scale to the span with `Layer.spanning`.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
 import numpy as np
 import numpy.typing as npt
 
+from chipctl.memory.learning.boxes import Box
+from chipctl.memory.learning.layers import Layer
+
+Array = npt.NDArray[np.float32]
 Patterns = npt.NDArray[np.int8] | npt.NDArray[np.floating]
 
 
@@ -45,3 +53,29 @@ def pseudo_inverse(patterns: Patterns) -> npt.NDArray[np.float64]:
     states = np.asarray(patterns, np.float64)
     weights: npt.NDArray[np.float64] = np.linalg.pinv(states) @ states
     return weights
+
+
+@dataclass(frozen=True)
+class Classical:
+    """One of the classical rules as a trained one: one layer, faulty pairs at what is nearest to zero.
+
+    It is blind to faults: the weights that it cannot have are lost.
+    """
+
+    name: Literal["hebbian", "storkey", "pseudo_inverse"]
+    greys: ClassVar[bool] = False
+
+    def fit(self, patterns: npt.NDArray[np.float32], boxes: Sequence[Box]) -> tuple[list[Layer], Array]:
+        """One layer without bias, scaled to the span, and no losses. Raises ValueError for more layers."""
+        box = only(boxes, self.name)
+        weights = {"hebbian": hebbian, "storkey": storkey, "pseudo_inverse": pseudo_inverse}[self.name](
+            patterns
+        )
+        return [Layer.spanning(np.where(box.healthy, weights, 0), box)], np.empty((0,), np.float32)
+
+
+def only(boxes: Sequence[Box], name: str) -> Box:
+    """The box of the single layer that a rule of that name knows; ValueError for more layers."""
+    if len(boxes) != 1:
+        raise ValueError(f"{name} knows one layer only, not {len(boxes)}")
+    return boxes[0]

@@ -1,72 +1,168 @@
-"""Projected RMSprop, the optimiser of the trained rules."""
+"""Projected gradient descent, the optimiser of the trained rules."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from chipctl.memory.learning.boxes import Box
-
 Array = npt.NDArray[np.float32]
+Move = Callable[[Array, float], None]
 
-_MEMORY = 0.98  # how much of the mean square gradient a step keeps
-_FINAL_RATE = 0.02  # of the initial rate, after a linear fall
 _TINY = 1e-8
+_CACHE_LINE = 64  # bytes
+_BLOCK = 1000000
+
+
+def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
+    """Zeros that begin on a cache line: vector instructions pass over them up to twice as fast."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    room = np.zeros(size + _CACHE_LINE, np.uint8)
+    start = -room.ctypes.data % _CACHE_LINE
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
+class Optimiser(Protocol):
+    """How a slope becomes a change: `RmsProp`, `Adam` or `GradientDescent`."""
+
+    def mover(self, values: Array) -> Move:
+        """A function of slopes and rate that changes `values` in place, with a memory of its own."""
+        ...
+
+
+@dataclass(frozen=True)
+class RmsProp:
+    """Each slope over the root of its running mean square (Hinton 2012).
+
+    memory: how much of the mean square a step keeps. warm: the mean squares start at the first
+    slopes', so that the first change is `rate` per parameter; from zero, as usual, it is
+    1/√(1 − memory) times that, which drives tanh units into saturation.
+    """
+
+    memory: float = 0.98
+    warm: bool = True
+
+    def mover(self, values: Array) -> Move:
+        """See `Optimiser`."""
+        squares, change, scaled = (aligned(values.shape, values.dtype) for _ in range(3))
+        cold = self.warm
+
+        def move(slopes: Array, rate: float) -> None:
+            nonlocal cold
+            np.multiply(slopes, slopes, out=change)
+            if cold:
+                squares[...] = change
+                cold = False
+            np.multiply(squares, self.memory, out=squares)
+            np.multiply(change, 1 - self.memory, out=change)
+            np.add(squares, change, out=squares)
+            np.sqrt(squares, out=change)
+            np.add(change, _TINY, out=change)
+            np.multiply(slopes, rate, out=scaled)
+            np.divide(scaled, change, out=scaled)
+            np.subtract(values, scaled, out=values)
+
+        return move
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Running mean of the slopes over the root of their running mean square (Kingma, Ba 2015)."""
+
+    memory: float = 0.9
+    square_memory: float = 0.999
+
+    def mover(self, values: Array) -> Move:
+        """See `Optimiser`."""
+        means, squares, change = (aligned(values.shape, values.dtype) for _ in range(3))
+        steps = 0
+
+        def move(slopes: Array, rate: float) -> None:
+            nonlocal steps
+            steps += 1
+            np.multiply(means, self.memory, out=means)
+            np.multiply(slopes, 1 - self.memory, out=change)
+            np.add(means, change, out=means)
+            np.multiply(squares, self.square_memory, out=squares)
+            np.multiply(slopes, slopes, out=change)
+            np.multiply(change, 1 - self.square_memory, out=change)
+            np.add(squares, change, out=squares)
+            np.multiply(squares, 1 / (1 - self.square_memory**steps), out=change)
+            np.sqrt(change, out=change)
+            np.add(change, _TINY, out=change)
+            np.divide(means, change, out=change)
+            np.multiply(change, rate / (1 - self.memory**steps), out=change)
+            np.subtract(values, change, out=values)
+
+        return move
+
+
+@dataclass(frozen=True)
+class GradientDescent:
+    """The slope itself, as it is."""
+
+    def mover(self, values: Array) -> Move:
+        """See `Optimiser`."""
+        change = aligned(values.shape, values.dtype)
+
+        def move(slopes: Array, rate: float) -> None:
+            np.multiply(slopes, rate, out=change)
+            np.subtract(values, change, out=values)
+
+        return move
 
 
 @dataclass
-class Parameters:
-    """A layer under training, or a gradient: weights (..., outputs, inputs), bias (..., outputs)."""
+class Variable:
+    """An array under training, changed in place.
 
-    weights: Array
-    bias: Array
+    rate: factor on the plan's; lower, upper: what it is kept within, None without limits; kept: 0 for
+    values that stay zero, 1 for the others, None where all may change.
+    """
+
+    values: Array
+    rate: float = 1.0
+    lower: Array | None = None
+    upper: Array | None = None
+    kept: Array | None = None
 
 
 @dataclass(frozen=True)
 class Descent:
     """How far and how fast.
 
-    rate: first change of a weight per step, falling linearly to 2 % of it at the last of `steps`.
-    bias_rate: the same for a bias; 0 keeps it where it starts. Stops once every loss is below
-    `stop_loss`.
+    rate: of the optimiser, falling linearly to its share `final` at the last of `steps`.
+    Stops once every loss is below `stop_loss`.
     """
 
     steps: int
     rate: float
-    bias_rate: float
+    final: float = 0.02
     stop_loss: float = 0.0
+    optimiser: Optimiser = field(default_factory=RmsProp)
 
 
-Gradients = Callable[[Sequence[Parameters]], tuple[Array, list[Parameters]]]
+Slopes = Callable[[], tuple[Array, Sequence[Array]]]
+"""Losses (...) at the variables' present values, and the slope along each variable."""
 
 
-def descend(
-    layers: Sequence[Parameters], limits: Sequence[Box], gradients_of: Gradients, plan: Descent
-) -> Array:
-    """Change `layers` in place within `limits`; the losses (steps, ...) before each step.
-
-    The mean squares start at the first gradient's, so the first step is `rate` per parameter;
-    from zero, as usual, it would be seven times that and drive tanh units into saturation.
-    """
-    squares: list[Parameters] | None = None
+def descend(variables: Sequence[Variable], slopes_of: Slopes, plan: Descent) -> Array:
+    """Change `variables` in place within their limits; the losses (steps, ...) before each step."""
+    moves = [plan.optimiser.mover(variable.values) for variable in variables]
     losses: list[Array] = []
     for step in range(plan.steps):
-        loss, slopes = gradients_of(layers)
+        loss, slopes = slopes_of()
         losses.append(loss)
-        if np.all(loss < plan.stop_loss):
+        if plan.stop_loss and loss.max() < plan.stop_loss:
             break
-        fall = 1 - (1 - _FINAL_RATE) * step / plan.steps
-        if squares is None:
-            squares = [Parameters(slope.weights**2, slope.bias**2) for slope in slopes]
-        for layer, limit, slope, square in zip(layers, limits, slopes, squares, strict=True):
-            _step(layer.weights, slope.weights, square.weights, fall * plan.rate)
-            _step(layer.bias, slope.bias, square.bias, fall * plan.bias_rate)
-            np.clip(layer.weights, limit.lower, limit.upper, out=layer.weights)
+        rate = (1 - (1 - plan.final) * step / plan.steps) * plan.rate
+        for variable, move, slope in zip(variables, moves, slopes, strict=True):
+            move(slope, rate * variable.rate)
+            if variable.lower is not None:
+                np.maximum(variable.values, variable.lower, out=variable.values)
+            if variable.upper is not None:
+                np.minimum(variable.values, variable.upper, out=variable.values)
+            if variable.kept is not None:
+                np.multiply(variable.values, variable.kept, out=variable.values)
     return np.array(losses, np.float32)
-
-
-def _step(values: Array, slopes: Array, squares: Array, rate: float) -> None:
-    squares *= _MEMORY
-    squares += (1 - _MEMORY) * slopes**2
-    values -= np.float32(rate) * slopes / (np.sqrt(squares) + np.float32(_TINY))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from chipctl.memory.learning.layers import Floats, Hidden, Layer, forward
+from chipctl.memory.learning.layers import Floats, Hidden, Layer, activate, forward
 
 Signs = npt.NDArray[np.int8]
 
@@ -69,3 +69,36 @@ def flip(
     """Cues: every ±1 changes its sign independently with `probability`; any shape."""
     flipped = rng.random(patterns.shape) < probability
     return np.where(flipped, -patterns, patterns).astype(np.int8)
+
+
+def converge(
+    layers: Sequence[Layer], cues: Signs, *, hidden: Hidden = "tanh", max_iterations: int = 50
+) -> Signs:
+    """Final states int8 (K, N) of `recall`, without the way there: for many cues of one memory.
+
+    Unlike `recall` a cue in a cycle goes on to the last iteration; a cycle of two states, all that
+    symmetric weights allow, is recognised and its end worked out.
+    """
+    final = np.array(cues, np.float32)
+    running, older = np.arange(len(final)), np.zeros_like(final)
+    for iteration in range(max_iterations):
+        old = final[running]
+        fields = forward(layers, old, hidden)
+        new = np.where(fields == 0, old, np.sign(fields)).astype(np.float32)
+        moved = (new != old).any(axis=-1)
+        back = moved & (new == older).all(axis=-1)
+        ends_on_new = (max_iterations - iteration) % 2 == 1
+        final[running] = new if ends_on_new else np.where(back[:, None], old, new)
+        going = moved & ~back
+        running, older = running[going], old[going]
+        if not running.size:
+            break
+    return final.astype(np.int8)
+
+
+def relax(layers: Sequence[Layer], cues: Floats, iterations: int = 100) -> Floats:
+    """States (..., K, N) after tanh recall: all units, the outputs too, answer tanh(gain × field)."""
+    states = cues
+    for _ in range(iterations):
+        states = activate(forward(layers, states, "tanh"), layers[-1].gain, "tanh")
+    return states

@@ -8,13 +8,13 @@ sign with mean a has variance 1 − a²: means alone travel from layer to layer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from chipctl.memory.learning.boxes import Box
-from chipctl.memory.learning.descent import Descent, Parameters, descend
+from chipctl.memory.learning.descent import Descent, Variable, descend
 from chipctl.memory.learning.layers import Hidden, Layer
 from chipctl.memory.learning.recall import flip, recall
 
@@ -22,6 +22,7 @@ Array = npt.NDArray[np.float32]
 
 _STEEPNESS = float(np.sqrt(2 / np.pi))
 _FIRST_WEIGHTS = 0.05  # units of the span; codes of hidden units then follow the patterns
+_BIAS_RATE = 4.0  # of a weight's
 _CHIPS, _REHEARSALS = 4, 150  # misprogrammed memories, and cues per pattern on each, that choose
 
 
@@ -50,23 +51,32 @@ class Robust:
     overdrive: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
     hidden: Hidden = "sign"
     seed: int = 0
+    greys: ClassVar[bool] = False
 
     def fit(self, patterns: Array, boxes: Sequence[Box]) -> tuple[list[Layer], Array]:
         """Layers for patterns ±1 (..., M, N) and the losses (steps, ...) of their training."""
         rng = np.random.default_rng(self.seed)
         trials = np.broadcast_to(patterns, (len(self.overdrive), *patterns.shape))
         layers = [_first(box, trials.shape[:-2], rng) for box in boxes]
-        gradients_of = partial(self._gradients, np.repeat(trials, self.cues, axis=-2), rng)
-        plan = Descent(self.steps, self.rate, 4 * self.rate if self.bias else 0.0)
-        losses = descend(layers, boxes, gradients_of, plan)
+        targets = np.repeat(trials, self.cues, axis=-2)
+
+        def slopes_of() -> tuple[Array, list[Array]]:
+            loss, slopes = self._gradients(targets, rng, layers)
+            return loss, [array for layer in slopes for array in (layer.weights, layer.bias)]
+
+        variables = []
+        for layer, box in zip(layers, boxes, strict=True):
+            variables.append(Variable(layer.weights, 1.0, box.lower, box.upper))
+            variables.append(Variable(layer.bias, _BIAS_RATE if self.bias else 0.0))
+        losses = descend(variables, slopes_of, Descent(self.steps, self.rate))
         trained = self._with_gains(layers, trials)
         best = np.argmax(self._rehearse(trained, boxes, trials, rng), axis=0)
         history = np.moveaxis(_best_of(np.moveaxis(losses, 0, -1), best), -1, 0)
         return [_pick(layer, best) for layer in trained], history
 
     def _gradients(
-        self, targets: Array, rng: np.random.Generator, layers: Sequence[Parameters]
-    ) -> tuple[Array, list[Parameters]]:
+        self, targets: Array, rng: np.random.Generator, layers: Sequence["Parameters"]
+    ) -> tuple[Array, list["Parameters"]]:
         """Mean square of ξ minus the mean of the last signs (eq. 6 with noise), and its slopes."""
         flips = self.flip_probability * np.array(self.overdrive, np.float32)
         kept = rng.random(targets.shape, dtype=np.float32) >= flips.reshape(-1, *[1] * (targets.ndim - 1))
@@ -83,7 +93,7 @@ class Robust:
             slopes.insert(0, gradient)
         return np.mean(wrong**2, axis=(-2, -1)), slopes
 
-    def _pass(self, layer: Parameters, inputs: Array) -> "_Pass":
+    def _pass(self, layer: "Parameters", inputs: Array) -> "_Pass":
         """Means of a layer's signs (..., K, outputs) from the means of its inputs."""
         weights = layer.weights
         fields = inputs @ weights.swapaxes(-1, -2) + layer.bias[..., None, :]
@@ -95,7 +105,7 @@ class Robust:
         means = np.tanh(np.float32(_STEEPNESS) * fields / spread)
         return _Pass(inputs, fields, common, spread, means)
 
-    def _back(self, layer: Parameters, one: "_Pass", slope: Array) -> tuple[Parameters, Array]:
+    def _back(self, layer: "Parameters", one: "_Pass", slope: Array) -> tuple["Parameters", Array]:
         """Slopes of the loss along a layer's parameters and inputs, from those along its means."""
         weights, inputs = layer.weights, one.inputs
         by_field: Array = slope * (1 - one.means**2) * np.float32(_STEEPNESS) / one.spread
@@ -109,7 +119,7 @@ class Robust:
         by_input = by_field @ weights - 2 * inputs * (by_variance @ weights**2) + by_common @ np.abs(weights)
         return Parameters(gradient, by_field.sum(axis=-2)), by_input
 
-    def _with_gains(self, layers: Sequence[Parameters], trials: Array) -> list[Layer]:
+    def _with_gains(self, layers: Sequence["Parameters"], trials: Array) -> list[Layer]:
         """Layers whose tanh units, if used, are as steep as their noise makes a sign's mean."""
         means = np.float32(1 - 2 * self.flip_probability) * trials
         trained = []
@@ -137,6 +147,14 @@ class Robust:
     def _misprogram(self, layer: Layer, box: Box, rng: np.random.Generator) -> Layer:
         error = rng.normal(0, self.weight_sigma, layer.weights.shape)
         return replace(layer, weights=box.clip(layer.weights + error))
+
+
+@dataclass
+class Parameters:
+    """A layer under training, or its slopes: weights (..., outputs, inputs), bias (..., outputs)."""
+
+    weights: Array
+    bias: Array
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,10 @@ Array = npt.NDArray[np.float32]
 
 
 class Rule(Protocol):
-    """A trained rule: `Robust` or `Paper`, with its settings."""
+    """A rule with its settings: `Robust`, `Paper`, `Aware`, `OptimalStability`, …"""
+
+    greys: ClassVar[bool]
+    """Whether patterns may be continuous, in [−1, 1], for recall by tanh; else they are ±1."""
 
     def fit(self, patterns: Array, boxes: Sequence[Box]) -> tuple[list[Layer], Array]:
         """Layers for patterns ±1 (..., M, N) and the losses (steps, ...) of their training."""
@@ -43,21 +46,27 @@ def train(
 ) -> TrainedMemory:
     """Store patterns ±1 (..., M, N) in layers of `sizes` (N, hidden..., N), as `Robust` unless told.
 
+    Rules that know greys take patterns in [−1, 1].
+
     boxes: one per layer, (outputs, inputs) or with the patterns' leading axes; all healthy if None.
     Leading axes are independent memories. Raises ValueError when shapes do not fit.
     """
     states = np.asarray(patterns, np.float32)
     healthy = [Box.free(outputs, inputs) for inputs, outputs in pairwise(sizes)]
     given = healthy if boxes is None else boxes
-    _check(states, sizes, given)
     chosen = Robust() if rule is None else rule
+    _check(states, sizes, given)
+    if not np.all(np.abs(states) <= 1 if chosen.greys else np.abs(states) == 1):
+        raise ValueError(
+            f"patterns must be {'in [−1, 1]' if chosen.greys else '±1'} for {type(chosen).__name__}"
+        )
     layers, losses = chosen.fit(states, given)
     return TrainedMemory(tuple(layers), losses, chosen)
 
 
 def _check(states: Array, sizes: Sequence[int], boxes: Sequence[Box]) -> None:
-    if states.ndim < 2 or not np.all(np.abs(states) == 1):
-        raise ValueError("patterns must be ±1 in an array (..., patterns, neurons)")
+    if states.ndim < 2:
+        raise ValueError("patterns must be an array (..., patterns, neurons)")
     if len(sizes) < 2 or sizes[0] != states.shape[-1] or sizes[-1] != states.shape[-1]:
         raise ValueError(
             f"sizes {tuple(sizes)} must begin and end with a pattern's {states.shape[-1]} neurons"

@@ -1,0 +1,57 @@
+"""Damage to patterns: what a cue has suffered, and what noise-aware training shows."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+
+_LEVELS = 1 << 16  # flips are drawn from 16 random bits: p to within 8e-6
+
+
+class Noise(Protocol):
+    """`Clean`, `Flips` or `Gaussian`."""
+
+    def damage(self, states: Array, rng: np.random.Generator, out: Array) -> None:
+        """Write a freshly damaged copy of `states`, any shape, to `out`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Clean:
+    """No damage."""
+
+    def damage(self, states: Array, rng: np.random.Generator, out: Array) -> None:
+        """See `Noise`."""
+        out[...] = states
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Every neuron changes its sign independently with `probability`."""
+
+    probability: float
+
+    def damage(self, states: Array, rng: np.random.Generator, out: Array) -> None:
+        """See `Noise`."""
+        drawn = np.frombuffer(rng.bytes(2 * states.size), np.uint16).reshape(states.shape)
+        kept = (drawn >= round(self.probability * _LEVELS)).astype(np.float32)
+        kept *= 2
+        kept -= 1
+        np.multiply(states, kept, out=out)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Every neuron is shifted by a normal deviate of standard deviation `sigma`, then clipped to [−1, 1]."""
+
+    sigma: float
+
+    def damage(self, states: Array, rng: np.random.Generator, out: Array) -> None:
+        """See `Noise`."""
+        drawn = rng.standard_normal(states.shape, np.float32)
+        drawn *= np.float32(self.sigma)
+        drawn += states
+        np.clip(drawn, -1, 1, out=out)

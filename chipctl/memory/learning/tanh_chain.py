@@ -1,0 +1,155 @@
+"""The published surrogate: a chain of tanh layers, and the slopes of its error (He et al., eq. 4–6)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from chipctl.memory.learning.descent import aligned
+from chipctl.memory.learning.noise import Clean, Noise
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a chain under training is shown: batches of patterns (..., M, N), damaged afresh each time.
+
+    batch: patterns per step, each once before any again; all of them where None or too many.
+    """
+
+    patterns: Array
+    noise: Noise = field(default_factory=Clean)
+    batch: int | None = None
+
+    def __call__(self, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
+        """Pairs of inputs (..., K, N + 1) and targets (..., K, N); the last input is a bias's constant 1."""
+        count = self.patterns.shape[-2]
+        size = min(self.batch or count, count)
+        shape = (*self.patterns.shape[:-2], size, self.patterns.shape[-1] + 1)
+        inputs = np.ones(shape, self.patterns.dtype)
+        targets = self.patterns
+        order = np.empty(0, np.intp)
+        while True:
+            if size < count:
+                if len(order) < size:
+                    order = np.concatenate([order, rng.permutation(count)])
+                targets = np.take(self.patterns, order[:size], axis=-2)
+                order = order[size:]
+            self.noise.damage(targets, rng, inputs[..., :-1])
+            yield inputs, targets
+
+
+class TanhChain:
+    """x → tanh(gain (W x + b)), layer after layer, in buffers that are used again at each step.
+
+    sizes: neurons of the input, hidden and output layers; gains: one per layer; blur: probability of
+    flips of the input whose effect on the first layer is averaged in closed form: they make its
+    field Gaussian, and the mean tanh of such a field is close to tanh(mean / √(1 + π/2 variance)).
+    `values` (..., parameters) holds all of them and `weights[l]` (..., inputs + 1, outputs) are views
+    into it, the bias last; `slopes` has the same layout.
+    """
+
+    def __init__(self, values: Array, sizes: Sequence[int], gains: Sequence[float], blur: float = 0.0):
+        self.values, self.slopes = values, aligned(values.shape, values.dtype)
+        self.weights, self._slopes = unpack(values, sizes), unpack(self.slopes, sizes)
+        self.sizes, self.gains, self.blur = tuple(sizes), tuple(gains), blur
+        self._fields: list[Array] = []
+        self._states: list[Array] = []
+        self._wrong = np.empty(0, values.dtype)
+
+    def learn(self, inputs: Array, targets: Array) -> Array:
+        """Mean square errors (...) at the present values; leaves what they fall by in `slopes`."""
+        self._forward(inputs)
+        outputs, wrong = self._states[-1], self._wrong
+        np.subtract(outputs, targets, out=wrong)
+        row = wrong.reshape(*wrong.shape[:-2], 1, -1)
+        losses: Array = (row @ row.swapaxes(-1, -2))[..., 0, 0] / wrong.dtype.type(row.shape[-1])
+        np.multiply(wrong, 2 * self.gains[-1] / row.shape[-1], out=wrong)
+        self._backward(inputs, outputs, wrong)
+        return losses
+
+    def _forward(self, inputs: Array) -> None:
+        self._make_room(inputs)
+        states = inputs
+        for index, weights in enumerate(self.weights):
+            fields = np.matmul(states, weights, out=self._fields[index])
+            if self.gains[index] != 1:
+                np.multiply(fields, self.gains[index], out=fields)
+            if self.blur and index == 0:
+                self._blur(fields)
+            states = self._states[index]
+            np.tanh(fields, out=states[..., : weights.shape[-1]])
+
+    def _backward(self, inputs: Array, outputs: Array, slope: Array) -> None:
+        """From the slopes along outputs, times the gain, to those along values, last layer first."""
+        for index in reversed(range(len(self.weights))):
+            by_field = self._fields[index]
+            np.multiply(outputs, outputs, out=by_field)
+            np.subtract(1, by_field, out=by_field)
+            np.multiply(by_field, slope, out=by_field)
+            before = self._states[index - 1] if index else inputs
+            if self.blur and index == 0:
+                self._blur_back(by_field, before)
+                break
+            np.matmul(before.swapaxes(-1, -2), by_field, out=self._slopes[index])
+            if index:
+                slope = by_field @ self.weights[index][..., :-1, :].swapaxes(-1, -2)
+                np.multiply(slope, self.gains[index - 1], out=slope)
+                outputs = before[..., :-1]
+
+    def _blur(self, fields: Array) -> None:
+        """Fields of flipped inputs, as steep as their spread leaves them."""
+        inner = self.weights[0][..., :-1, :]
+        self._spread = self._per_flip * np.einsum("...in,...in->...n", inner, inner)
+        self._slack = np.asarray(1 / np.sqrt(1 + self._spread))
+        bias = self.gains[0] * self.weights[0][..., -1, :]
+        kept = 1 - 2 * self.blur
+        self._mean = kept * fields + (1 - kept) * bias[..., None, :]
+        np.multiply(self._mean, self._slack[..., None, :], out=fields)
+
+    def _blur_back(self, by_field: Array, inputs: Array) -> None:
+        along = np.einsum("...kn,...kn->...n", by_field, self._mean) / self.gains[0]
+        kept = 1 - 2 * self.blur
+        np.multiply(by_field, kept * self._slack[..., None, :], out=by_field)
+        slopes = np.matmul(inputs.swapaxes(-1, -2), by_field, out=self._slopes[0])
+        slopes[..., -1, :] /= kept
+        pull = along * self._slack**3 * self._per_flip
+        slopes[..., :-1, :] -= pull[..., None, :] * self.weights[0][..., :-1, :]
+
+    @property
+    def _per_flip(self) -> float:
+        """Spread of a field, times π/2, for weights of mean square 1."""
+        return float(np.pi / 2 * self.gains[0] ** 2 * 4 * self.blur * (1 - self.blur))
+
+    def _make_room(self, inputs: Array) -> None:
+        """Buffers for inputs (..., K, N + 1); hidden states keep a constant 1 for the next bias."""
+        shape = inputs.shape[:-1]
+        if self._fields and self._fields[0].shape[:-1] == shape:
+            return
+        self._fields = [aligned((*shape, size), inputs.dtype) for size in self.sizes[1:]]
+        self._wrong = aligned((*shape, self.sizes[-1]), inputs.dtype)
+        extra = [1] * (len(self.sizes) - 2) + [0]
+        self._states = [
+            aligned((*shape, size + more), inputs.dtype)
+            for size, more in zip(self.sizes[1:], extra, strict=True)
+        ]
+        for states in self._states[:-1]:
+            states[..., -1] = 1
+
+
+def unpack(values: Array, sizes: Sequence[int]) -> list[Array]:
+    """Views (..., inputs + 1, outputs) of each layer's part of flat `values` (..., parameters)."""
+    views, start = [], 0
+    for inputs, outputs in pairwise(sizes):
+        stop = start + outputs * (inputs + 1)
+        views.append(values[..., start:stop].reshape(*values.shape[:-1], inputs + 1, outputs))
+        start = stop
+    return views
+
+
+def parameters(sizes: Sequence[int]) -> int:
+    """How many values a chain of these sizes has, biases included."""
+    return sum(outputs * (inputs + 1) for inputs, outputs in pairwise(sizes))

@@ -1,0 +1,396 @@
+"""The published figures that need no chip, and those that go beyond them, as lists of points to measure.
+
+A figure is a list of `Point`; `measure` answers them in any order and on any number of processes, keeps
+each answer as soon as it is there and asks for none twice; `rows` gathers them over seeds.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+
+from chipctl.memory.capacity import Faults, Law, Question, Source, Use, capacity, similarities
+from chipctl.memory.learning import (
+    Aware,
+    Classical,
+    EquilibriumPropagation,
+    Flips,
+    Gaussian,
+    OptimalStability,
+    Paper,
+    Rule,
+)
+
+HEBB, STORKEY, PINV = Classical("hebbian"), Classical("storkey"), Classical("pseudo_inverse")
+EQUILIBRIUM = EquilibriumPropagation()
+EQ5 = Paper(steps=1000)
+"""Eq. (5) for one layer. Longer training lowers its capacity."""
+EQ6 = Paper(steps=3000, rate=1e-3, batch=256)
+"""Eq. (6) for more layers."""
+EQ6_CONTINUOUS = Paper(steps=2500, rate=3e-3, batch=256)
+STABLE = OptimalStability(softness=30)
+BOX = Aware(steps=1000, rate=2e-2, gain=4, blur=0.05)
+"""One layer within its boxes."""
+FLIPPED = Aware(steps=4000, rate=2e-2, gain=8, noise=Flips(0.05), batch=256)
+"""More layers, shown cues as they will come."""
+FLIPPED_BOX = replace(FLIPPED, gain=4)
+"""The same within boxes, where a weight that is stuck on would saturate a steeper unit."""
+BLURRED = Aware(steps=1000, rate=1e-2, gain=8, blur=0.05)
+"""One layer with a margin against flips, averaged in closed form."""
+SHAKEN = Aware(steps=2500, rate=5e-3, gain=8, noise=Gaussian(0.5), batch=256)
+"""Continuous patterns, shown noise."""
+
+SIDES = (64, 100, 196, 400)
+LAWS: tuple[Law, ...] = ("uniform", "rails", "chip")
+SOURCES: tuple[Source, ...] = ("digits", "random")
+STUCK = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One number of a figure: a capacity, or the mean cosine of `patterns` patterns where it tells how many.
+
+    series and at: where it stands in the figure. guess: where to begin the search for a capacity.
+    """
+
+    figure: str
+    series: str
+    at: float
+    question: Question
+    patterns: int | None = None
+    guess: int = 16
+
+    def answer(self) -> "Answer":
+        """Train, recall, and search if it must: one process, everything from the question's seed."""
+        start = process_time()
+        if self.patterns is None:
+            value = float(capacity(self.question, self.guess))
+        else:
+            value = float(similarities(self.question, self.patterns).mean())
+        return Answer(self, value, process_time() - start)
+
+    @property
+    def key(self) -> str:
+        """Equal for equal questions, in any process; where the search began does not matter."""
+        return f"{'capacity' if self.patterns is None else self.patterns} {self.question!r}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The value of a point and the CPU time it took."""
+
+    point: Point
+    value: float
+    seconds: float
+
+
+class Answers:
+    """Answers in a file of JSON lines, kept as they come; a line cut short by a kill is left out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, tuple[float, float]] = {}
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                self._learn(line)
+
+    def find(self, point: Point) -> Answer | None:
+        """The answer to a point, if it is there."""
+        known = self._known.get(point.key)
+        return None if known is None else Answer(point, *known)
+
+    def keep(self, answer: Answer) -> None:
+        """Append it to the file."""
+        point = answer.point
+        record = {
+            "figure": point.figure,
+            "series": point.series,
+            "at": point.at,
+            "seed": point.question.seed,
+            "value": answer.value,
+            "seconds": round(answer.seconds, 2),
+            "key": point.key,
+        }
+        line = json.dumps(record, ensure_ascii=False)
+        begun = self._path.exists() and not self._path.read_bytes().endswith(b"\n")
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(("\n" if begun else "") + line + "\n")
+        self._learn(line)
+
+    def _learn(self, line: str) -> None:
+        try:
+            record = json.loads(line)
+            self._known[record["key"]] = (record["value"], record["seconds"])
+        except (ValueError, KeyError):
+            return
+
+
+def measure(
+    points: Iterable[Point],
+    known: Answers,
+    spread: Callable[[Callable[[Point], Answer], list[Point]], Iterable[Answer]] = map,
+) -> Iterator[Answer]:
+    """Answers to all points, those already known first; the others are kept as they come.
+
+    spread: `map`, or the `imap_unordered` of a process pool, or anything that applies a function to a list.
+    """
+    asked = list(points)
+    found = [known.find(point) for point in asked]
+    yield from (answer for answer in found if answer is not None)
+    unknown = {point.key: point for point, answer in zip(asked, found, strict=True) if answer is None}
+    for answer in spread(Point.answer, list(unknown.values())):
+        known.keep(answer)
+        yield from (Answer(p, answer.value, answer.seconds) for p in asked if p.key == answer.point.key)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A series at one place: its values, one for each seed."""
+
+    figure: str
+    series: str
+    at: float
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return float(np.mean(self.values))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over seeds."""
+        return float(np.std(self.values))
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"series": self.series, "at": self.at, "mean": self.mean, "values": list(self.values)}
+
+
+def rows(answers: Iterable[Answer]) -> list[Row]:
+    """One for each series and place of each figure, in order."""
+    found: dict[tuple[str, str, float], list[tuple[int, float]]] = defaultdict(list)
+    for answer in answers:
+        point = answer.point
+        found[point.figure, point.series, point.at].append((point.question.seed, answer.value))
+    return [Row(*place, tuple(value for _, value in sorted(found[place]))) for place in sorted(found)]
+
+
+def exponent(series: Sequence[Row]) -> float:
+    """Slope of log mean over log place, least squares: capacity ∝ place^exponent."""
+    places, means = [row.at for row in series], [row.mean for row in series]
+    return float(np.polyfit(np.log(places), np.log(means), 1)[0])
+
+
+def _each_seed(points: Iterable[Point], seeds: Sequence[int]) -> list[Point]:
+    return [replace(p, question=replace(p.question, seed=seed)) for p in points for seed in seeds]
+
+
+def figure_3g(
+    seeds: Sequence[int] = range(10), counts: Sequence[int] = (5, 10, 16, 20, 24, 32, 40, 48, 64)
+) -> list[Point]:
+    """Cosine against the number of patterns, N = 64, 10 % flips, all single-layer rules."""
+    rules: dict[str, Rule] = {
+        "Hebb": HEBB,
+        "Storkey": STORKEY,
+        "equilibrium propagation": EQUILIBRIUM,
+        "pseudo-inverse": PINV,
+        "eq. (5)": EQ5,
+    }
+    points = [
+        Point("3g", name, count, Question(rule, (64, 64), noise=Flips(0.1)), count)
+        for name, rule in rules.items()
+        for count in counts
+    ]
+    itself = Question(EQ5, (64, 64), noise=Flips(0.1), self_connection=True)
+    points += [Point("3g", "eq. (5), self-connection", count, itself, count) for count in counts]
+    return _each_seed(points, seeds)
+
+
+def figure_3h(
+    seeds: Sequence[int] = range(10),
+    ratios: Sequence[float] = (0, 0.1, 0.2, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8),
+) -> list[Point]:
+    """Cosine of ten patterns against the share of stuck weights, N = 64, 10 % flips."""
+    rules: dict[str, Rule] = {"pseudo-inverse": PINV, "eq. (5)": EQ5}
+    points = [
+        Point("3h", name, ratio, Question(rule, (64, 64), noise=Flips(0.1), faults=Faults(ratio)), 10)
+        for name, rule in rules.items()
+        for ratio in ratios
+    ]
+    return _each_seed(points, seeds)
+
+
+def figure_3i(seeds: Sequence[int] = range(5), sides: Sequence[int] = SIDES) -> list[Point]:
+    """Capacity of single layers against neurons, digits and random patterns, and the better rules beside."""
+    rules: dict[str, tuple[Rule, float]] = {
+        "Hebb": (HEBB, 0.03),
+        "Storkey": (STORKEY, 0.05),
+        "pseudo-inverse": (PINV, 0.36),
+        "eq. (5)": (EQ5, 0.6),
+        "optimal stability": (STABLE, 0.7),
+        "blurred": (BLURRED, 0.7),
+    }
+    points = []
+    for side in sides:
+        for name, (rule, share) in rules.items():
+            for source in SOURCES:
+                question = Question(rule, (side, side), source)
+                points.append(Point("3i", f"{name}, {source}", side, question, guess=int(share * side)))
+        itself = Question(EQ5, (side, side), self_connection=True)
+        points.append(Point("3i", "eq. (5), self-connection, digits", side, itself, guess=side))
+    return _each_seed(points, seeds)
+
+
+def figure_3j(
+    seeds: Sequence[int] = range(3), ratios: Sequence[float] = STUCK, side: int = 400
+) -> list[Point]:
+    """Capacity against the share of stuck weights, N = 400."""
+    points = []
+    for ratio in ratios:
+        for name, share in (("pseudo-inverse", 0.2), ("eq. (5)", 0.6)):
+            rule: Rule = EQ5 if name == "eq. (5)" else PINV
+            question = Question(rule, (side, side), faults=Faults(ratio))
+            guess = max(2, int(share * side * (1 - ratio) ** 1.2))
+            points.append(Point("3j", name, ratio, question, guess=guess))
+    return _each_seed(points, seeds)
+
+
+def figure_4e(seeds: Sequence[int] = range(5), counts: Sequence[int] = (10, 20, 30, 40, 60)) -> list[Point]:
+    """Cosine against the number of patterns, N = 64, 10 % flips: hidden layers beside the single layer."""
+    nets: list[tuple[str, Rule, tuple[int, ...]]] = [("single layer, eq. (5)", EQ5, (64, 64))]
+    nets += [(f"{hidden} hidden, eq. (6)", EQ6, (64, hidden, 64)) for hidden in (8, 16, 24, 32)]
+    nets += [(f"{hidden} hidden, shown flips", FLIPPED, (64, hidden, 64)) for hidden in (16, 24, 32)]
+    points = [
+        Point("4e", name, count, Question(rule, sizes, noise=Flips(0.1)), count)
+        for name, rule, sizes in nets
+        for count in counts
+    ]
+    return _each_seed(points, seeds)
+
+
+def figure_4f(seeds: Sequence[int] = range(3), sides: Sequence[int] = SIDES) -> list[Point]:
+    """Capacity with N/2 hidden units against neurons, digits and random patterns, both trainings."""
+    points = []
+    for side in sides:
+        for name, rule, digits, random in (
+            ("eq. (6)", EQ6, 550 * (side / 400) ** 1.35, 250 * side / 400),
+            ("shown flips", FLIPPED, 1300 * (side / 400) ** 1.6, 450 * side / 400),
+        ):
+            for source, guess in zip(SOURCES, (digits, random), strict=True):
+                question = Question(rule, (side, side // 2, side), source)
+                points.append(Point("4f", f"{name}, {source}", side, question, guess=int(guess)))
+    return _each_seed(points, seeds)
+
+
+def figure_4g(
+    seeds: Sequence[int] = range(3), hidden: Sequence[int] = (12, 25, 50, 100), side: int = 400
+) -> list[Point]:
+    """Capacity against hidden units, N = 400; figure 4h reads the same points as devices needed."""
+    points = []
+    for units in hidden:
+        for name, rule, factor in (("eq. (6)", EQ6, 1.0), ("shown flips", FLIPPED, 1.3)):
+            guesses = (283 * (units / 100) ** 1.4, 126 * units / 100)
+            for source, guess in zip(SOURCES, guesses, strict=True):
+                question = Question(rule, (side, units, side), source)
+                points.append(Point("4g", f"{name}, {source}", units, question, guess=int(factor * guess)))
+    return _each_seed(points, seeds)
+
+
+def figure_5f(seeds: Sequence[int] = range(3), sides: Sequence[int] = SIDES) -> list[Point]:
+    """Capacity for continuous patterns with N/2 hidden units against neurons, Gaussian noise of 0.6."""
+    points = []
+    for side in sides:
+        for name, rule, factor in (("eq. (6)", EQ6_CONTINUOUS, 1.0), ("shown noise", SHAKEN, 3.0)):
+            for source in SOURCES:
+                question = Question(rule, (side, side // 2, side), source, Gaussian(0.6))
+                guess = max(2, int(factor * 60 * (side / 400) ** 1.4))
+                points.append(Point("5f", f"{name}, {source}", side, question, guess=guess))
+    return _each_seed(points, seeds)
+
+
+def figure_5g(
+    seeds: Sequence[int] = range(3), hidden: Sequence[int] = (50, 100, 200), side: int = 400
+) -> list[Point]:
+    """Capacity for continuous patterns against hidden units, N = 400."""
+    points = []
+    for units in hidden:
+        for name, rule, factor in (("eq. (6)", EQ6_CONTINUOUS, 1.0), ("shown noise", SHAKEN, 3.0)):
+            for source in SOURCES:
+                question = Question(rule, (side, units, side), source, Gaussian(0.6))
+                guess = max(2, int(factor * 60 * (units / 200) ** 0.6))
+                points.append(Point("5g", f"{name}, {source}", units, question, guess=guess))
+    return _each_seed(points, seeds)
+
+
+def figure_6b(
+    seeds: Sequence[int] = range(10),
+    siemens: Sequence[float] = (0, 2e-6, 3.894e-6, 6e-6, 8e-6, 10e-6, 15e-6, 20e-6),
+) -> list[Point]:
+    """Cosine of ten patterns against conductance variation: binary in one and two layers, and continuous."""
+    points = []
+    for sigma in siemens:
+        for name, rule, sizes, noise in (
+            ("single layer", EQ5, (64, 64), Flips(0.1)),
+            ("64-16-64", EQ6, (64, 16, 64), Flips(0.1)),
+            ("64-32-64, continuous", EQ6_CONTINUOUS, (64, 32, 64), Gaussian(0.5)),
+            ("single layer, aware", replace(BOX, weight_sigma=AWARE_SIGMA), (64, 64), Flips(0.1)),
+            ("64-16-64, aware", replace(FLIPPED, weight_sigma=AWARE_SIGMA), (64, 16, 64), Flips(0.1)),
+            (
+                "64-32-64, continuous, aware",
+                replace(SHAKEN, weight_sigma=AWARE_SIGMA),
+                (64, 32, 64),
+                Gaussian(0.5),
+            ),
+        ):
+            question = Question(rule, sizes, noise=noise, variation=sigma)
+            points.append(Point("6b", name, sigma, question, 10))
+    return _each_seed(points, seeds)
+
+
+AWARE_SIGMA = float(np.sqrt(2)) * 3.894e-6 / 150e-6
+"""What training expects of a pair, units of the span: the published programming error of both devices."""
+
+
+def figure_faults(
+    seeds: Sequence[int] = range(3), ratios: Sequence[float] = (0.5, 0.25, 0.1), side: int = 400
+) -> list[Point]:
+    """Capacity with stuck devices, by what training does about them, one layer and two of as many devices."""
+    points = []
+    uses: tuple[tuple[str, Rule, Use, float], ...] = (
+        ("box", BOX, "box", 1.0),
+        ("known", BOX, "known", 0.5),
+        ("eq. (5), ideal mask", EQ5, "masked", 0.6),
+        ("eq. (5), mask as held", EQ5, "box", 0.1),
+        ("pseudo-inverse, ideal mask", PINV, "masked", 0.2),
+        ("hidden layer, box", FLIPPED_BOX, "box", 3.0),
+    )
+    for ratio in ratios:
+        for law in LAWS:
+            for name, rule, use, share in uses:
+                sizes = (side, side // 2, side) if name.startswith("hidden") else (side, side)
+                question = Question(rule, sizes, faults=Faults(ratio, law, use))
+                guess = max(2, int(share * side * 0.5 * (1 - ratio)))
+                points.append(Point("faults", f"{law}, {name}", ratio, question, guess=guess))
+    return _each_seed(points, seeds)
+
+
+FIGURES: dict[str, Callable[..., list[Point]]] = {
+    "3g": figure_3g,
+    "3h": figure_3h,
+    "3i": figure_3i,
+    "3j": figure_3j,
+    "4e": figure_4e,
+    "4f": figure_4f,
+    "4g": figure_4g,
+    "5f": figure_5f,
+    "5g": figure_5g,
+    "6b": figure_6b,
+    "faults": figure_faults,
+}
+"""Functions of seeds, and of what else a figure can be had smaller or larger in."""
