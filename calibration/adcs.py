@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 
 _MARGIN = 0.01
 """Part of the range left out at either end, where noise is cut off."""
+_NEAR_END = 5.0
+"""Codes: several times the noise."""
+_MOST_CUT = 0.2
 _STEPS, _QUICK_STEPS = 65, 33
 _BATCHES = 4
 _READS, _QUICK_READS = 256, 64
@@ -32,7 +35,7 @@ class AdcCurves:
     ideal_codes: Floats
     """What an ideal ADC would answer, not rounded, shape (knots,), by the test input as read back."""
     codes: Floats
-    """Mean answers, shape (4, knots)."""
+    """Mean answers, shape (4, knots); NaN where noise was cut off at an end of the scale."""
     sigma_codes: Floats
     """Of the means, shape (4, knots)."""
 
@@ -40,7 +43,11 @@ class AdcCurves:
     def lines(self) -> tuple[Floats, Floats, Floats]:
         """Gain (4,), offset at mid-scale (4,) and what is left of the straight line (4, knots)."""
         middle = self.ideal_codes.mean()
-        gain, offset = np.polyfit(self.ideal_codes - middle, self.codes.T, 1)
+        fits = [
+            np.polyfit(self.ideal_codes[known] - middle, codes[known], 1)
+            for codes, known in zip(self.codes, np.isfinite(self.codes), strict=True)
+        ]
+        gain, offset = np.array(fits).T
         left = self.codes - np.outer(gain, self.ideal_codes - middle) - offset[:, None]
         return gain, offset - middle, left
 
@@ -48,10 +55,10 @@ class AdcCurves:
     def values(self) -> dict[str, Quantity]:
         """The curve itself, and gain, offset and INL as one knows them."""
         gain, offset, left = self.lines
-        sigma = np.sqrt(np.mean(self.sigma_codes**2, axis=1))
+        sigma = np.sqrt(np.nanmean(self.sigma_codes**2, axis=1))
         spread = np.sqrt(np.sum((self.ideal_codes - self.ideal_codes.mean()) ** 2))
-        worst = np.abs(left).argmax(axis=1)
-        bent = np.abs(left).max(axis=1)
+        worst = np.nanargmax(np.abs(left), axis=1)
+        bent = np.nanmax(np.abs(left), axis=1)
         bent_sigma = self.sigma_codes[np.arange(len(worst)), worst]
         excess = self.codes - self.ideal_codes
         return {
@@ -122,7 +129,15 @@ def measure_adcs(bench: Bench) -> AdcCurves:
     scatter = np.sqrt(np.mean(answers.var(axis=0, ddof=1), axis=-1, keepdims=True) / _BATCHES)
     readback = chip.dac.lsb_volts / np.sqrt(12) * per_volt
     sigma = np.broadcast_to(np.hypot(scatter, readback), answers.shape[1:])
-    return AdcCurves((volts - r.adc_min_volts) * per_volt, answers.mean(axis=0), sigma)
+    codes = _without_ends(answers.mean(axis=0), r.full_scale)
+    return AdcCurves((volts - r.adc_min_volts) * per_volt, codes, np.where(np.isnan(codes), np.nan, sigma))
+
+
+def _without_ends(codes: Floats, full_scale: int) -> Floats:
+    """Means (4, knots) without those near an end of the scale; an ADC that is always there keeps its own."""
+    cut = (codes < _NEAR_END) | (codes > full_scale - _NEAR_END)
+    few = cut.mean(axis=1, keepdims=True) < _MOST_CUT
+    return np.where(cut & few, np.nan, codes)
 
 
 ADCS = Procedure(
