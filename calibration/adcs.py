@@ -35,19 +35,16 @@ class AdcCurves:
     ideal_codes: Floats
     """What an ideal ADC would answer, not rounded, shape (knots,), by the test input as read back."""
     codes: Floats
-    """Mean answers, shape (4, knots); NaN where noise was cut off at an end of the scale."""
+    """Mean answers, shape (4, knots); where noise was cut off at an end of the scale, carried on from the
+    nearest knot where it was not."""
     sigma_codes: Floats
-    """Of the means, shape (4, knots)."""
+    """Of the means, shape (4, knots); NaN where carried on."""
 
     @property
     def lines(self) -> tuple[Floats, Floats, Floats]:
         """Gain (4,), offset at mid-scale (4,) and what is left of the straight line (4, knots)."""
         middle = self.ideal_codes.mean()
-        fits = [
-            np.polyfit(self.ideal_codes[known] - middle, codes[known], 1)
-            for codes, known in zip(self.codes, np.isfinite(self.codes), strict=True)
-        ]
-        gain, offset = np.array(fits).T
+        gain, offset = np.polyfit(self.ideal_codes - middle, self.codes.T, 1)
         left = self.codes - np.outer(gain, self.ideal_codes - middle) - offset[:, None]
         return gain, offset - middle, left
 
@@ -57,9 +54,7 @@ class AdcCurves:
         gain, offset, left = self.lines
         sigma = np.sqrt(np.nanmean(self.sigma_codes**2, axis=1))
         spread = np.sqrt(np.sum((self.ideal_codes - self.ideal_codes.mean()) ** 2))
-        worst = np.nanargmax(np.abs(left), axis=1)
-        bent = np.nanmax(np.abs(left), axis=1)
-        bent_sigma = self.sigma_codes[np.arange(len(worst)), worst]
+        bent = np.abs(left).max(axis=1)
         excess = self.codes - self.ideal_codes
         return {
             "gain": Quantity.of(gain, sigma / spread, "1", "adc", about="codes per volt over nominal").within(
@@ -69,7 +64,7 @@ class AdcCurves:
                 offset, sigma / np.sqrt(self.ideal_codes.size), "code", "adc", about="at mid-scale"
             ).within(-OFFSET_CODES, OFFSET_CODES),
             "inl_codes": Quantity.of(
-                bent, bent_sigma, "code", "adc", about="largest distance from the best straight line"
+                bent, sigma, "code", "adc", about="largest distance from the best straight line"
             ).within(None, BENT_CODES),
             "answered_codes": Quantity.of(
                 self.codes, self.sigma_codes, "code", "adc", "knot", about="mean answer to the test input"
@@ -129,15 +124,18 @@ def measure_adcs(bench: Bench) -> AdcCurves:
     scatter = np.sqrt(np.mean(answers.var(axis=0, ddof=1), axis=-1, keepdims=True) / _BATCHES)
     readback = chip.dac.lsb_volts / np.sqrt(12) * per_volt
     sigma = np.broadcast_to(np.hypot(scatter, readback), answers.shape[1:])
-    codes = _without_ends(answers.mean(axis=0), r.full_scale)
-    return AdcCurves((volts - r.adc_min_volts) * per_volt, codes, np.where(np.isnan(codes), np.nan, sigma))
+    ideal, codes = (volts - r.adc_min_volts) * per_volt, answers.mean(axis=0)
+    cut = _cut_off(codes, r.full_scale)
+    for place, here in enumerate(cut):
+        excess = np.interp(ideal[here], ideal[~here], (codes[place] - ideal)[~here])
+        codes[place, here] = ideal[here] + excess
+    return AdcCurves(ideal, codes, np.where(cut, np.nan, sigma))
 
 
-def _without_ends(codes: Floats, full_scale: int) -> Floats:
-    """Means (4, knots) without those near an end of the scale; an ADC that is always there keeps its own."""
+def _cut_off(codes: Floats, full_scale: int) -> NDArray[np.bool_]:
+    """Where means (4, knots) are near an end of the scale, but for an ADC that is always there."""
     cut = (codes < _NEAR_END) | (codes > full_scale - _NEAR_END)
-    few = cut.mean(axis=1, keepdims=True) < _MOST_CUT
-    return np.where(cut & few, np.nan, codes)
+    return np.asarray(cut & (cut.mean(axis=1, keepdims=True) < _MOST_CUT))
 
 
 ADCS = Procedure(

@@ -63,13 +63,7 @@ def _table(curve: _Curve) -> Floats:
     """The ADCs' excess at every code, shape (4, codes)."""
     codes = np.arange(curve.full_scale + 1)
     answered, excess = curve.result.value("answered_codes"), curve.result.value("excess_codes")
-    known = np.isfinite(answered)
-    return np.stack(
-        [
-            np.interp(codes, at[here], what[here])
-            for at, what, here in zip(answered, excess, known, strict=True)
-        ]
-    )
+    return np.stack([np.interp(codes, at, what) for at, what in zip(answered, excess, strict=True)])
 
 
 @dataclass(frozen=True)
