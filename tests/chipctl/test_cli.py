@@ -56,8 +56,8 @@ def test_scan_program_and_read_share_a_profile_over_one_serial_port(served, tmp_
     np.savetxt(targets, wanted, delimiter=",")
     chip = ("--chip", served, "--profile", profile, "--array", 1)
 
-    scanned = chipctl("scan", *chip, "--json")
     kept = ("--runs", tmp_path / "runs")
+    scanned = chipctl("scan", *chip, *kept, "--json")
     programmed = chipctl("program", *chip, *kept, "--unit", "uS", "--json", targets)
     read = chipctl("read", *chip, "--rows", "0:8", "--cols", "0:8", "--reads", 16, "-o", after)
 
