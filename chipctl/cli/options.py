@@ -53,7 +53,7 @@ ArrayIndex = Annotated[int, typer.Option("--array", "-a", metavar="N", help="Arr
 def open_chip(
     address: str,
     settings: Settings,
-    profile: Path | ChipProfile | None = None,
+    profile: Path | None = None,
     journal: tuple[Journal, str] | None = None,
 ) -> Iterator[Chip]:
     """The chip at `address`, with its profile file if there is one; safe when the block ends.
@@ -61,14 +61,12 @@ def open_chip(
     The profile is written at once, so that a place where it can't be is found before anything is done. With
     a journal and the name of a run, every pulse is in the journal before it is sent.
     """
-    known = profile if isinstance(profile, ChipProfile) else None
-    if isinstance(profile, Path) and profile.exists():
-        known = ChipProfile.load(profile)
+    known = ChipProfile.load(profile) if profile and profile.exists() else None
     opened = connect(address, known) if journal is None else journaled.connect(address, *journal, known)
     try:
         with opened as chip:
             chip.tighten(settings.limits)
-            if isinstance(profile, Path):
+            if profile:
                 chip.profile.save(profile)
             yield chip
     except KeyboardInterrupt:

@@ -53,8 +53,9 @@ def resume_command(
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(path.parent))
         place = chip or _address(found)
-        opened = stack.enter_context(open_chip(place, settings, known_profile(found), (journal, path.name)))
+        opened = stack.enter_context(open_chip(place, settings, None, (journal, path.name)))
         _require_the_same_chip(found, opened, journal)
+        opened.adopt(known_profile(found))
         stack.enter_context(saying_how_to_go_on(path))
         resumed = stack.enter_context(Run.resume(path))
         if (fault := opened.clear_fault()) is not Fault.NONE:

@@ -92,10 +92,9 @@ def planned(run: Run, schedule: PulseSchedule) -> Plan:
     return Plan(array, found["target"][0], mask, schedule, on_host)
 
 
-def known_profile(run: Run) -> ChipProfile | None:
-    """The chip's profile as the run used it."""
-    path = run.path / PROFILE
-    return ChipProfile.load(path) if path.exists() else None
+def known_profile(run: Run) -> ChipProfile:
+    """The chip's profile as the run used it; it was kept before the plan was."""
+    return ChipProfile.load(run.path / PROFILE)
 
 
 def out_of_tolerance(chip: Chip, plan: Plan) -> tuple[Siemens, NDArray[np.bool_]]:
@@ -117,6 +116,11 @@ def carry_out(run: Run, chip: Chip, plan: Plan, journal: Journal, watch: Watch) 
     now, left = None, plan.mask
     if run.record.resumed:
         now, left = out_of_tolerance(chip, plan)
+        run.save(
+            f"judged{len(run.record.resumed)}/array{plan.array}",
+            reading=(now, "S"),
+            out_of_tolerance=(left, "1"),
+        )
         _log.info("devices read again", devices=int(plan.mask.sum()), out_of_tolerance=int(left.sum()))
     try:
         report = program(

@@ -1,0 +1,344 @@
+"""The long proof that nothing is lost: kill -9 at random instants of programming, then `chipctl resume`.
+
+    python -m benchmarks.prove_resume                 120 kills
+    python -m benchmarks.prove_resume --kills 6 --json
+
+Every case goes through real processes and a real pseudo-terminal: `chipctl program` on a board that keeps its
+chip in a file. Host, board or both are killed; boards are started again; `chipctl resume` goes on until the
+run is done, at times killed again. Then the chip's own counters, device by device, are held against the
+journal. Exit status 1 if a bound fails.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import ANY, Measured, at_most, exit_status
+from benchmarks.prove_wire import ChipFile, Counts, Running, serving, targets
+from chipctl.runs.journal import Entry, Journal
+from chipctl.runs.programmed import pulses_of
+from chipctl.runs.record import Outcome
+from chipctl.runs.store import Run, list_runs
+from firmware_protocol.jobs import Verdict
+
+KILLS = 120
+PATIENCE_S = 90.0
+"""A host that takes longer has hung."""
+
+MODES = {
+    "fast": ("--schedule", "fast"),
+    "paper": ("--schedule", "paper"),
+    "host": ("--schedule", "fast", "--on-host"),
+}
+"""Ways of programming; the last one pulses in hundreds of requests, the others in one job."""
+VICTIMS = ("host", "board", "both")
+KILLED_AGAIN = 0.3
+"""Share of the cases in which the first `chipctl resume` is killed too."""
+
+GIVES_UP = 0.2
+"""Share of the killed boards that come back only when the host has given up."""
+
+_ARRAY, _SHAPE = 1, (64, 64)
+
+_IN_USE, _TRIES = "is in use by", 30
+"""The number of a pseudo-terminal may still be locked by a process, of another proof, whose board is gone."""
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """The same programming on the same chip, left alone."""
+
+    verified: float
+    """Share of the devices."""
+    seconds: float
+    """From the run's first file to its end."""
+
+
+@dataclass
+class Found:
+    """One case."""
+
+    victim: str
+    mode: str
+    moment: str = "before the first pulse"
+    """What had been done when it was killed."""
+    kills: int = 0
+    wrong_counters: int = 0
+    """Devices whose counter is not what the journal has, or pulses that it has not as a whole."""
+    unknown: int = 0
+    """Pulses of which the journal knows the number and not the devices."""
+    guessed: int = 0
+    """Devices that were pulsed in a resumption although the reading before found them within tolerance."""
+    unjudged: int = 0
+    """Devices without a verdict from a reading at the end."""
+    undone: int = 0
+    """1 if the run could not be brought to its end."""
+    yield_loss: float = 0.0
+    """Of the undisturbed run, absolute; negative where more devices were verified."""
+    said: list[str] = field(default_factory=list)
+
+
+class Case:
+    """A fresh chip, its board, and the hosts that work on it one after the other."""
+
+    def __init__(self, place: Path, fresh: Path, mode: tuple[str, ...]) -> None:
+        self.place, self.mode = place, mode
+        for name in ("state", "state.board"):
+            shutil.copy(fresh / name, place / name)
+        np.save(place / "targets.npy", targets(1))
+        self.stack = ExitStack()
+        self.board: Running = self.stack.enter_context(serving(place))
+
+    def __enter__(self) -> "Case":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+    @property
+    def run(self) -> Run | None:
+        """The run, as soon as it is there."""
+        runs = list_runs(self.place / "runs") if (self.place / "runs").is_dir() else []
+        return runs[0] if runs else None
+
+    @property
+    def counters(self) -> Counts:
+        """Pulses of each device of the array, as the chip counts them."""
+        return ChipFile(self.place / "state").pulses[_ARRAY].reshape(_SHAPE)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """A host that runs `chipctl`, with locks of its own: pseudo-terminals' numbers are used again."""
+        command = [sys.executable, "-c", "from chipctl.cli.main import run; run()", *words, "--json"]
+        return subprocess.Popen(
+            command,
+            cwd=self.place,
+            env=os.environ | {"XDG_RUNTIME_DIR": str(self.place)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def program(self) -> subprocess.Popen[str]:
+        """A host that programs, past the moment at which its run begins."""
+        known = ("--chip", "board", "--array", str(_ARRAY), "--least", "0")
+        for _ in range(_TRIES):
+            host = self.start("program", "targets.npy", *known, *self.mode)
+            while host.poll() is None:
+                if list(self.place.glob("runs/*/run.json")):
+                    return host
+                time.sleep(0.002)
+            if _IN_USE not in (said := ended(host)):
+                break
+            time.sleep(1.0)
+        raise RuntimeError(f"programming does not start: {said}")
+
+    def restart_board(self) -> None:
+        """Serve the same chip again."""
+        self.board = self.stack.enter_context(serving(self.place))
+
+    def kill_board(self) -> None:
+        """As a cut of its power, but for the chip's own state."""
+        self.board.process.kill()
+        self.board.process.wait()
+
+
+def left_alone(fresh: Path, mode: tuple[str, ...]) -> Undisturbed:
+    """Program without a disturbance."""
+    with tempfile.TemporaryDirectory() as folder, Case(Path(folder), fresh, mode) as case:
+        said = ended(case.program())
+        run = case.run
+        if run is None or run.record.duration_s is None:
+            raise RuntimeError(f"undisturbed programming failed: {said}")
+        return Undisturbed(_share_verified(run), run.record.duration_s)
+
+
+def killed(fresh: Path, mode: tuple[str, ...], victim: str, usual: Undisturbed, dice: random.Random) -> Found:
+    """Program, kill, go on until it is done; what was found then."""
+    found = Found(victim, " ".join(mode))
+    with tempfile.TemporaryDirectory() as folder, Case(Path(folder), fresh, mode) as case:
+        host = case.program()
+        time.sleep(dice.uniform(0, usual.seconds))
+        found.moment = _moment(case)
+        _strike(case, host, victim, dice, found)
+        again = dice.random() < KILLED_AGAIN
+        for _ in range(_TRIES):
+            run = case.run
+            if run is not None and run.record.outcome is Outcome.DONE:
+                break
+            before = case.counters
+            host = case.start("resume", "--least", "0")
+            if again:
+                again = False
+                _kill_soon(host, dice.uniform(0.5, 1.0) * usual.seconds, found, case, before)
+            else:
+                found.said.append(ended(host))
+                time.sleep(_IN_USE in found.said[-1])
+        _judge(case, usual, found)
+    return found
+
+
+def ended(host: subprocess.Popen[str]) -> str:
+    """Wait for a host to end; what it said on stderr."""
+    try:
+        return host.communicate(timeout=PATIENCE_S)[1]
+    except subprocess.TimeoutExpired:
+        host.kill()
+        return f"hung: {host.communicate()[1]}"
+
+
+def _strike(case: Case, host: subprocess.Popen[str], victim: str, dice: random.Random, found: Found) -> None:
+    """Kill host, board or both, see to it that a board runs again, and that the host is gone."""
+    found.kills += 1 if victim != "both" else 2
+    if victim != "board":
+        host.kill()
+    if victim != "host":
+        case.kill_board()
+        if victim == "board" and dice.random() < GIVES_UP:
+            found.said.append(ended(host))
+        else:
+            time.sleep(dice.uniform(0, 1.0))
+        case.restart_board()
+    found.said.append(ended(host))
+
+
+def _kill_soon(host: subprocess.Popen[str], seconds: float, found: Found, case: Case, before: Counts) -> None:
+    """Kill a resumption a while after it began to pulse; not at all if it is done first."""
+    while np.array_equal(case.counters, before) and host.poll() is None:
+        time.sleep(0.005)
+    try:
+        host.wait(seconds * 0.3)
+    except subprocess.TimeoutExpired:
+        found.kills += 1
+        host.kill()
+    found.said.append(ended(host))
+
+
+def _moment(case: Case) -> str:
+    run = case.run
+    if run is not None and run.record.outcome is Outcome.DONE:
+        return "after its end"
+    return "after pulses" if case.counters.any() else "before the first pulse"
+
+
+def _judge(case: Case, usual: Undisturbed, found: Found) -> None:
+    run = case.run
+    if run is None or run.record.outcome is not Outcome.DONE:
+        found.undone = 1
+        return
+    with Journal(case.place / "runs") as journal:
+        entries = journal.entries(run.path.name)
+    placed, _, found.unknown = pulses_of(entries, _SHAPE)
+    found.wrong_counters = int(np.count_nonzero(placed > case.counters))
+    everywhere = int(ChipFile(case.place / "state").pulses.sum())
+    found.wrong_counters += int(everywhere != placed.sum() + found.unknown)
+    found.wrong_counters += sum(entry.done is None for entry in entries)
+    found.guessed = _guessed(run, entries)
+    report = run.load(f"programming/array{_ARRAY}")
+    verdicts, final = report["verdicts"][0], report["final"][0]
+    found.unjudged = int(np.count_nonzero((verdicts == Verdict.SKIPPED) | np.isnan(final)))
+    found.yield_loss = usual.verified - _share_verified(run)
+
+
+def _guessed(run: Run, entries: list[Entry]) -> int:
+    """Devices that a resumption pulsed although its own reading had found them within tolerance."""
+    count = 0
+    for number, resumed in enumerate(run.record.resumed, 1):
+        group = f"judged{number}/array{_ARRAY}"
+        if group not in run.groups():
+            continue
+        until = [later.started for later in run.record.resumed[number:]]
+        mine = [e for e in entries if e.began > resumed.started and (not until or e.began < until[0])]
+        pulses, _, _ = pulses_of(mine, _SHAPE)
+        count += int(np.count_nonzero((pulses > 0) & ~run.load(group)["out_of_tolerance"][0]))
+    return count
+
+
+def _share_verified(run: Run) -> float:
+    verdicts = run.load(f"programming/array{_ARRAY}")["verdicts"][0]
+    return float(np.mean(verdicts == Verdict.VERIFIED))
+
+
+def cases(kills: int, seed: int = 0, modes: Sequence[str] = tuple(MODES)) -> Iterator[Found]:
+    """`kills` cases, each with its own victim, way of programming and instant."""
+    os.environ |= {"OMP_NUM_THREADS": "1"}
+    dice = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder)
+        with serving(fresh):
+            pass
+        usual = {name: left_alone(fresh, MODES[name]) for name in modes}
+        for number in range(kills):
+            name = modes[number // len(VICTIMS) % len(modes)]
+            victim = VICTIMS[number % len(VICTIMS)]
+            yield killed(fresh, MODES[name], victim, usual[name], dice)
+
+
+def lines(kills: int, seed: int = 0) -> list[Measured]:
+    """What the proof comes to, against its bounds."""
+    found = list(cases(kills, seed))
+    return summed_up(found)
+
+
+def summed_up(found: list[Found]) -> list[Measured]:
+    """The lines of the table."""
+
+    def line(name: str, unit: str, bound: float, values: list[float]) -> Measured:
+        return Measured(f"kill -9 and resume: {name}", unit, at_most(bound), tuple(values))
+
+    def told(name: str, *values: float) -> Measured:
+        return Measured(f"kill -9 and resume: {name}", "1", ANY, values)
+
+    busy = [case for case in found if case.moment == "after pulses"]
+    return [
+        told("cases", len(found)),
+        told("processes killed", sum(case.kills for case in found)),
+        told("cases hit when pulses had been given", len(busy)),
+        told("pulses of unknown devices", *(case.unknown for case in found)),
+        line("counters that differ from the journal", "1", 0, [c.wrong_counters for c in found]),
+        line("devices pulsed on a guess", "1", 0, [c.guessed for c in found]),
+        line("devices not judged by a reading", "1", 0, [c.unjudged for c in found]),
+        line("runs not brought to their end", "1", 0, [c.undone for c in found]),
+        line("yield lost against undisturbed", "1", 0.01, [abs(c.yield_loss) for c in found]),
+    ]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=KILLS, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the instants")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), metavar="MODE")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the proof and print its table."""
+    arguments = _arguments()
+    found = []
+    for case in cases(arguments.kills, arguments.seed, arguments.modes):
+        found.append(case)
+        bad = case.wrong_counters or case.guessed or case.unjudged or case.undone or case.yield_loss > 0.01
+        told = case if bad else f"{case.victim} killed, {case.mode}, {case.moment}"
+        print(f"{len(found)}: {told}", file=sys.stderr, flush=True)
+    table = summed_up(found)
+    if arguments.json:
+        print(json.dumps([line.record() for line in table], indent=1, ensure_ascii=False))
+    else:
+        print("\n".join(line.row() for line in table))
+    return exit_status(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
