@@ -18,7 +18,7 @@ from chipctl.chip import Chip, PulseShape, connect
 from chipctl.faults import scan
 from chipctl.program_report import ProgramReport
 from chipctl.programming import program
-from chipctl.schedules import PulseSchedule, Ramp
+from chipctl.schedules import named
 from firmware_protocol.messages import RESET
 from sim_chip import VirtualChip, preset
 
@@ -35,18 +35,7 @@ MICRO = 1e-6
 RELAXED_SECONDS = 100.0
 RESET_GATE = 5.0  # V
 
-SCHEDULE = PulseSchedule(
-    tolerance=5e-6,
-    inner_tolerance=5e-6,
-    zero_aim=0,
-    reads=1,
-    set_volts=Ramp(first=1.0, last=2.5, step=0.1),
-    set_gate_volts=Ramp(first=0.95, last=2.0, step=0.05),
-    set_width=1e-6,
-    reset_volts=Ramp(first=0.5, last=3.5, step=0.05),
-    reset_gate_volts=Ramp(first=5.0, last=5.5, step=0.5),
-    reset_width=1e-6,
-)
+SCHEDULE = named("paper")
 """The ramps of the group's published crossbar code (AutoXbar), 1 µs pulses, done within 5 µS."""
 
 

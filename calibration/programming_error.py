@@ -11,20 +11,10 @@ from calibration.comparison import Comparison
 from chipctl.chip import Siemens
 from chipctl.converters import SPAN
 from chipctl.runs import figures
-from chipctl.schedules import PulseSchedule, Ramp
+from chipctl.schedules import named
 from firmware_protocol.messages import RESET
 
-PUBLISHED_SCHEDULE = PulseSchedule(
-    tolerance=5e-6,
-    inner_tolerance=5e-6,
-    zero_aim=0.0,
-    predicts=False,
-    reads=1,
-    max_rounds=200,
-    set_volts=Ramp(first=1.0, last=2.5, step=0.1),
-    set_gate_volts=Ramp(first=0.95, last=2.0, step=0.05),
-    reset_volts=Ramp(first=0.5, last=3.5, step=0.05),
-)
+PUBLISHED_SCHEDULE = named("paper").model_copy(update={"max_rounds": 200})
 """Stop anywhere within ±5 µS, as the paper does; ramps of the group's crossbar software (AutoXbar)."""
 
 LOW_PULSES, LOW_VOLTS, LOW_GATE_VOLTS, LOW_WIDTH = 5, 1.5, 5.0, 20e-9

@@ -1,9 +1,23 @@
 """Where RESET pulses of a voltage leave a typical device: with `gate_law`, where prediction begins."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from chipctl.profile import ChipProfile
+
+PROCEDURE = "thresholds"
+"""Name of the calibration whose result holds the law."""
+
+_NAMES = {
+    "reset_reference": "reference_volts",
+    "reset_steepness": "steepness",
+    "reset_width_shift": "width_shift",
+    "reset_ohms": "pulse_ohms",
+}
+"""Our name of each quantity of that result; what the measurement could not tell is missing in it."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,15 @@ class ResetLaw:
     """In series with a device during the pulse."""
     series_ohms: float = 470.0
     """The same when it is read by itself: access transistor and lines."""
+
+    @classmethod
+    def of(cls, profile: ChipProfile, array: int) -> Self:
+        """The law of one array: its own calibration, else that of the chip's data, else the nominal one."""
+        result = profile.result(PROCEDURE, array) or profile.result(PROCEDURE)
+        if result is None or not result.passed:
+            return cls()
+        known = {ours: float(result.value(name)) for name, ours in _NAMES.items() if name in result.values}
+        return cls(**known)
 
     def conductance(self, volts: ArrayLike, width_seconds: float = 1e-6) -> NDArray[np.float64]:
         """Conductance as read alone (S), any shape, falling with the voltage."""

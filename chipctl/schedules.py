@@ -65,7 +65,8 @@ class PulseSchedule(BaseModel):
     """Reads averaged per verification."""
     gain: int = Field(2, ge=0, le=6)
     """TIA gain index of verification; index 2 resolves a single device over the whole span."""
-    max_rounds: int = Field(500, ge=1, le=65535)
+    max_rounds: int = Field(200, ge=1, le=65535)
+    """The most pulses a device gets: one whose readings jump over its target is not worn for nothing."""
     max_retries: int = Field(5, ge=0, le=255)
     """Pulses at the highest voltages before a device is given up."""
     predicts: bool = True
@@ -123,6 +124,7 @@ PAPER = PulseSchedule(
     inner_tolerance=5e-6,
     zero_aim=0.0,
     reads=1,
+    max_rounds=500,
     predicts=False,
     set_volts=Ramp(first=1.0, last=2.5, step=0.1),
     set_gate_volts=Ramp(first=0.95, last=2.0, step=0.05),

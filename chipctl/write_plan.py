@@ -129,7 +129,7 @@ def _expected_sums(chip: Chip, request: StartProgram, schedule: PulseSchedule) -
     found = ladders(request)
     gates, volts = (chip.dac.to_volts(codes) for codes in (found[SET].gate_steps, found[RESET].volt_steps))
     raised = GateLaw.of(chip.profile, request.array).conductance(gates)
-    lowered = ResetLaw().conductance(volts, schedule.reset_width)
+    lowered = ResetLaw.of(chip.profile, request.array).conductance(volts, schedule.reset_width)
     siemens = np.concatenate([raised, lowered])
     codes = siemens / chip.readout.lsb_siemens(request.gain) + chip.readout.zero_codes
     most = chip.readout.full_scale * request.reads

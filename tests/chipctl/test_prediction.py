@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from chipctl.programming import program
+from chipctl.results import CalibrationResult, Quantity
 from chipctl.schedules import PulseSchedule, Revisits, named
 from sim_chip.parameters import Spread
 from sim_chip.presets import preset
@@ -39,6 +40,32 @@ def test_a_few_pulses_bring_every_device_home(make_chip, kind):
     assert report.pulses[mask].mean() < 10
     errors = (report.final - TARGET)[mask]
     assert abs(errors.mean()) < 0.3e-6
+
+
+def test_a_calibrated_profile_spares_pulses_on_devices_unlike_the_nominal(make_chip):
+    given = []
+    for calibrated in (False, True):
+        chip = make_chip(other_devices(), seed=21)
+        if calibrated:
+            ohms = 330 + 50 + 25 + 64
+            law = {
+                "threshold": 0.835,
+                "gain": 600e-6 / (2 * 0.45),
+                "series_ohms": ohms,
+                "threshold_spread": 0.012,
+                "gain_spread": 0.05,
+                "set_jitter": 0.08,
+            }
+            know(chip, "gate", law)
+            know(chip, "thresholds", {"reset_reference": 1.05, "reset_steepness": 6.0})
+        given.append(program(chip, 0, TARGET, mask=healthy(chip)).pulses.mean())
+    assert given[1] < 0.95 * given[0]
+
+
+def know(chip, procedure, values):
+    """Put a calibration result into the chip's profile."""
+    quantities = {name: Quantity.of(value, 0.0, "SI") for name, value in values.items()}
+    chip.profile.arrays[0].calibration[procedure] = CalibrationResult.judged(procedure, quantities)
 
 
 def test_without_noise_a_second_pulse_makes_good_what_the_first_taught(make_chip):
