@@ -12,7 +12,7 @@ from importlib import import_module
 
 from benchmarks.measure import Measured, Plan
 
-PARTS = ("schedules", "costs")
+PARTS = ("schedules", "costs", "resumed")
 
 
 def measure(plan: Plan) -> Iterator[Measured]:
