@@ -22,6 +22,7 @@ SUBJECTS = {
     "chip": "speed, size and exactness of the virtual chip, beside its peers",
     "acceptance": "what the virtual chip must reproduce of published and bench data",
     "programming": "write-and-verify by schedule, fault maps, calibration, twins",
+    "memory": "training speed beside PyTorch, and how many patterns each rule stores",
     "wire": "speed of the wire: codec, round trips, bulk data, an array programmed",
 }
 """Each is a module of this package with `measure(plan)`, which yields one `Measured` after the other."""
@@ -29,7 +30,7 @@ SUBJECTS = {
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """CPU time counts every thread, waiting ones too; read when a subject's module loads NumPy."""
 
-PACKAGES = ("numpy", "scipy", "badcrossbar", "aihwkit")
+PACKAGES = ("numpy", "scipy", "badcrossbar", "aihwkit", "torch")
 
 
 def _arguments() -> argparse.Namespace:

@@ -75,6 +75,8 @@ class Measured:
     values: tuple[float, ...] = ()
     reason: str | None = None
     """Why nothing was measured here, or why it is known to fail."""
+    by_mean: bool = False
+    """The bound is on the mean of the values, not on each of them."""
 
     @property
     def value(self) -> float | None:
@@ -83,7 +85,9 @@ class Measured:
 
     @property
     def holds(self) -> bool | None:
-        """Whether every value is in bounds; None where nothing was measured."""
+        """Whether every value, or their mean, is in bounds; None where nothing was measured."""
+        if self.by_mean and self.value is not None:
+            return self.bound.takes(self.value)
         return all(self.bound.takes(value) for value in self.values) if self.values else None
 
     def record(self) -> dict[str, Any]:

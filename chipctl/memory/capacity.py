@@ -202,14 +202,25 @@ def capacity(question: Question, guess: int = 16, most: int | None = None) -> in
 
 
 def largest(holds: Callable[[int], bool], guess: int, limit: int) -> int:
-    """Largest number up to `limit` that `holds`, to 3 %, where smaller ones hold as well."""
-    low, high = 0, limit + 1
+    """Largest number up to `limit` that `holds`, to 3 %, where smaller ones hold as well.
+
+    Strides from the guess grow until it is passed, by 1.25, 1.25², 1.25⁴, …; bisection does the rest.
+    """
+    low, high, stride = 0, limit + 1, 1.25
     tried = min(max(guess, 1), limit)
     while high - low > max(1, RESOLUTION * low):
         if holds(tried):
             low = tried
-            tried = min(2 * tried, limit) if high > limit else (low + high) // 2
         else:
             high = tried
-            tried = max(tried // 2, 1) if low == 0 else (low + high) // 2
+        if 0 < low and high <= limit:
+            tried = (low + high) // 2
+        elif low:
+            tried, stride = min(max(int(low * stride), low + 1), limit), stride**2
+        else:
+            tried, stride = max(int(high / stride), 1) if high > 1 else 0, stride**2
+        if tried in (low, high):
+            tried = (low + high) // 2
+        if tried == low:
+            break
     return low

@@ -183,8 +183,12 @@ def rows(answers: Iterable[Answer]) -> list[Row]:
 
 def exponent(series: Sequence[Row]) -> float:
     """Slope of log mean over log place, least squares: capacity ∝ place^exponent."""
-    places, means = [row.at for row in series], [row.mean for row in series]
-    return float(np.polyfit(np.log(places), np.log(means), 1)[0])
+    return exponent_of([row.at for row in series], [row.mean for row in series])
+
+
+def exponent_of(places: Sequence[float], values: Sequence[float]) -> float:
+    """Slope of log value over log place, least squares."""
+    return float(np.polyfit(np.log(places), np.log(values), 1)[0])
 
 
 def _each_seed(points: Iterable[Point], seeds: Sequence[int]) -> list[Point]:

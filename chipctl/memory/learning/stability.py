@@ -66,8 +66,7 @@ class OptimalStability:
             ahead = new + onward * change
             pace = np.where(backward, 1.0, faster)
             multipliers = new
-        rows_found: Array = allowed * ((multipliers * signs) @ inputs)
-        return rows_found
+        return np.asarray(allowed * ((multipliers * signs) @ inputs), np.float32)
 
 
 def stabilities(rows: Array, patterns: Array) -> Array:
