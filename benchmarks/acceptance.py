@@ -18,7 +18,7 @@ from chipctl.chip import Chip, PulseShape, connect
 from chipctl.faults import scan
 from chipctl.program_report import ProgramReport
 from chipctl.programming import program
-from chipctl.schedules import named
+from chipctl.schedules import Ramp, named
 from firmware_protocol.messages import RESET
 from sim_chip import VirtualChip, preset
 
