@@ -1,6 +1,8 @@
 """The fault scan finds what was planted, at its value, and accuses nobody else."""
 
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,6 +162,13 @@ def test_a_device_stuck_beside_a_device_under_pulses_keeps_its_value(make_chip):
     report = scan(chip, 0, on_board=True)
     assert is_found_exactly(chip, report)
     assert np.mean(sigmas_off(chip, report) <= 3) >= 0.995
+
+
+def test_the_page_on_settings_shows_every_default_of_a_scan():
+    page = (Path(__file__).parents[2] / "docs/settings.md").read_text(encoding="utf-8")
+    written = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])["scan"]
+    assert set(written) == set(ScanSchedule.model_fields)
+    assert ScanSchedule.model_validate(written) == ScanSchedule()
 
 
 def test_the_map_is_kept_in_the_profile(make_chip):
