@@ -110,20 +110,27 @@ def measure_lines(bench: Bench) -> LineResistances:
         volts = chip.readout.read_volts
         siemens = currents(bench, rows_on * volts, _QUICK_READS if quick else _READS) / volts
         tell(2)
-        gain = chip.readout.highest_gain(siemens.max() * volts)
-        converter = CURVE_CODES * chip.readout.lsb_siemens(gain)
-        ohms, covariance = fit_lines(read, rows_on, siemens, converter)
+        ohms, covariance = fit_lines(read, rows_on, siemens, _converter_siemens(bench, siemens))
     return LineResistances(read, rows_on, siemens, ohms, covariance)
 
 
+def _converter_siemens(bench: Bench, siemens: Floats) -> Floats:
+    """What products may be off alike at all columns of an ADC: its curve, and its TIAs' gain."""
+    chip = bench.chip
+    gain = chip.readout.highest_gain(siemens.max() * chip.readout.read_volts)
+    tias = chip.profile.result("tias", bench.array)
+    share = 0.0 if tias is None or not tias.passed else float(np.nanmedian(tias.sigma("ohms_ratio")[gain]))
+    return np.asarray(np.hypot(CURVE_CODES * chip.readout.lsb_siemens(gain), share * siemens))
+
+
 def fit_lines(
-    read: Floats, rows_on: Floats, siemens: Floats, converter_siemens: float = 0.0
+    read: Floats, rows_on: Floats, siemens: Floats, converter_siemens: Floats
 ) -> tuple[Floats, Floats]:
     """Segment, driver and TIA resistance (Ω) and their covariance (Ω²), by weighted least squares.
 
     What a single read gets wrong comes back in every product of its column, so residuals of one column are
-    taken for correlated: the covariance is the jackknife over columns. `converter_siemens` is what each
-    ADC's curve may be off, the same for all products of its columns.
+    taken for correlated: the covariance is the jackknife over columns. `converter_siemens`, shaped as
+    `siemens`, is what products may be off alike at all columns of an ADC.
 
     Raises:
         ChipctlError: The fit went astray.
@@ -141,8 +148,9 @@ def fit_lines(
         ohms = np.maximum(ohms + step, -_STEPS)
         if np.abs(step).max() < _SETTLED_OHMS:
             break
-    moves = [np.einsum("pvc,c->p", slopes[:, :, cols], weight[cols]) for cols in _columns_by_adc(len(weight))]
-    by_adc = converter_siemens * np.linalg.solve(normal, np.stack(moves, axis=1))
+    pulled = slopes * converter_siemens * weight
+    moves = [pulled[:, :, cols].sum(axis=(1, 2)) for cols in _columns_by_adc(len(weight))]
+    by_adc = np.linalg.solve(normal, np.stack(moves, axis=1))
     return ohms, _jackknife(slopes, left, weight) + by_adc @ by_adc.T
 
 
@@ -174,7 +182,7 @@ LINES = Procedure(
     "better they are known.",
     scope=Scope.ARRAY,
     effect=Effect.NOTHING,
-    needs=("adcs", "zeros"),
+    needs=("adcs", "zeros", "tias"),
     fresh_days=90,
     seconds=10.0,
     measure=measure_lines,
