@@ -12,7 +12,7 @@ from importlib import import_module
 
 from benchmarks.measure import Measured, Plan
 
-PARTS = ("schedules", "costs", "resumed")
+PARTS = ("schedules", "costs", "resumed", "faults")
 
 
 def measure(plan: Plan) -> Iterator[Measured]:

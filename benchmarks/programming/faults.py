@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measure import Bound, Measured, Plan, Scale, at_least, at_most
+from benchmarks.measure import Measured, Plan, Scale, at_least, at_most
 from chipctl.chip import Chip
 from chipctl.converters import adc_of_columns
 from chipctl.faults import ScanReport, scan
@@ -106,7 +106,7 @@ def measure(plan: Plan) -> Iterator[Measured]:
     for ratio in RATIOS:
         found = _scanned(ratio, range(first, first + seeds))
         everything.append(found)
-        name = f"fault scan, {ratio:.1%} stuck: "
+        name = f"fault scan, {100 * ratio:g} % stuck: "
         yield Measured(name + "recall", "%", at_least(99.5), (found.recall,))
         yield Measured(name + "precision", "%", at_least(99.5), (found.precision,))
         yield Measured(name + "values in 2 µS or 3 σ", "%", at_least(99.5), (found.value_good,))
@@ -173,7 +173,7 @@ def _lines(seeds: range) -> Iterator[Measured]:
     yield Measured(
         "fault scan: chips whose dead lines are all named, no other",
         "%",
-        Bound(100, 100),
+        at_least(100),
         (100 * right / len(seeds),),
     )
     yield Measured(
