@@ -19,14 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.measure import ANY, Measured, at_most, exit_status
-from benchmarks.prove_wire import ChipFile, Counts, Running, serving, targets
+from benchmarks.prove_wire import ChipFile, Counts, Running, running, targets
 from chipctl.runs.journal import Entry, Journal
 from chipctl.runs.programmed import pulses_of
 from chipctl.runs.record import Outcome
@@ -50,10 +50,21 @@ KILLED_AGAIN = 0.3
 GIVES_UP = 0.2
 """Share of the killed boards that come back only when the host has given up."""
 
+FIRST_CHIP = 4200
+"""Seed of the chip; that of the instants is added."""
+
 _ARRAY, _SHAPE = 1, (64, 64)
 
 _IN_USE, _TRIES = "is in use by", 30
 """The number of a pseudo-terminal may still be locked by a process, of another proof, whose board is gone."""
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """The files of a chip and its board as they were made."""
+
+    place: Path
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -90,16 +101,26 @@ class Found:
     said: list[str] = field(default_factory=list)
 
 
+def serving(place: Path, seed: int) -> AbstractContextManager[Running]:
+    """A board at `place`/board that keeps its chip in `place`/state.
+
+    `seed` is of the chip, and so its serial number: a host whose board is gone may find that of another proof
+    at the same pseudo-terminal, and has to see that it is another one.
+    """
+    where = ("--pty", str(place / "board"), "--state", str(place / "state"))
+    return running("sim_chip.cli", "serve", *where, "--seed", str(seed))
+
+
 class Case:
     """A fresh chip, its board, and the hosts that work on it one after the other."""
 
-    def __init__(self, place: Path, fresh: Path, mode: tuple[str, ...]) -> None:
-        self.place, self.mode = place, mode
+    def __init__(self, place: Path, fresh: Fresh, mode: tuple[str, ...]) -> None:
+        self.place, self.seed, self.mode = place, fresh.seed, mode
         for name in ("state", "state.board"):
-            shutil.copy(fresh / name, place / name)
+            shutil.copy(fresh.place / name, place / name)
         np.save(place / "targets.npy", targets(1))
         self.stack = ExitStack()
-        self.board: Running = self.stack.enter_context(serving(place))
+        self.board: Running = self.stack.enter_context(serving(place, self.seed))
 
     def __enter__(self) -> "Case":
         return self
@@ -146,7 +167,7 @@ class Case:
 
     def restart_board(self) -> None:
         """Serve the same chip again."""
-        self.board = self.stack.enter_context(serving(self.place))
+        self.board = self.stack.enter_context(serving(self.place, self.seed))
 
     def kill_board(self) -> None:
         """As a cut of its power, but for the chip's own state."""
@@ -154,7 +175,7 @@ class Case:
         self.board.process.wait()
 
 
-def left_alone(fresh: Path, mode: tuple[str, ...]) -> Undisturbed:
+def left_alone(fresh: Fresh, mode: tuple[str, ...]) -> Undisturbed:
     """Program without a disturbance."""
     with tempfile.TemporaryDirectory() as folder, Case(Path(folder), fresh, mode) as case:
         said = ended(case.program())
@@ -164,7 +185,9 @@ def left_alone(fresh: Path, mode: tuple[str, ...]) -> Undisturbed:
         return Undisturbed(_share_verified(run), run.record.duration_s)
 
 
-def killed(fresh: Path, mode: tuple[str, ...], victim: str, usual: Undisturbed, dice: random.Random) -> Found:
+def killed(
+    fresh: Fresh, mode: tuple[str, ...], victim: str, usual: Undisturbed, dice: random.Random
+) -> Found:
     """Program, kill, go on until it is done; what was found then."""
     found = Found(victim, " ".join(mode))
     with tempfile.TemporaryDirectory() as folder, Case(Path(folder), fresh, mode) as case:
@@ -275,8 +298,8 @@ def cases(kills: int, seed: int = 0, modes: Sequence[str] = tuple(MODES)) -> Ite
     os.environ |= {"OMP_NUM_THREADS": "1"}
     dice = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder)
-        with serving(fresh):
+        fresh = Fresh(Path(folder), FIRST_CHIP + seed)
+        with serving(fresh.place, fresh.seed):
             pass
         usual = {name: left_alone(fresh, MODES[name]) for name in modes}
         for number in range(kills):

@@ -1,6 +1,7 @@
 """Programming as an operator has it: told before, stopped safely, gone on with, nothing lost."""
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -299,3 +300,27 @@ def test_ctrl_c_twice_stops_at_once_and_every_pulse_is_still_accounted_for(place
     np.testing.assert_array_equal(entry.done.pulses, place.counters[0])
     time.sleep(0.3)
     assert place.counters.sum() == at_end
+
+
+def test_a_disk_that_fills_while_programming_loses_nothing(place, monkeypatch):
+    """The limit on the size of files stands for the full disk; the chip's own file does not grow."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def full(job):
+        if job.pulses:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        return False
+
+    try:
+        said = interrupted(monkeypatch, place, when=full, error=StorageError("the disk is full"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "free some room" in said
+    assert f"chipctl resume {place.run.path}" in said
+    assert place.counters.any()
+    place("resume", place.run.path)
+    kept = place.run.load("programming/array0")
+    placed = kept["set_pulses"][0] + kept["reset_pulses"][0]
+    unplaced = sum(entry.done.unknown for entry in place.entries())
+    assert np.all(placed <= place.counters[0])
+    assert placed.sum() + unplaced == place.counters.sum()
