@@ -37,10 +37,11 @@ def numbers_of(item: Done) -> list[tuple[str, str, str, str, str]]:
     """A row for each quantity: name, value, uncertainty, limits, mark."""
     if item.result is None:
         return []
-    return [_row(name, quantity) for name, quantity in item.result.values.items()]
+    return [row_of(name, quantity) for name, quantity in item.result.values.items()]
 
 
-def _row(name: str, quantity: Quantity) -> tuple[str, str, str, str, str]:
+def row_of(name: str, quantity: Quantity) -> tuple[str, str, str, str, str]:
+    """Name, value, uncertainty, limits and mark of a quantity."""
     value = quantity.value[np.isfinite(quantity.value)]
     sigma = quantity.sigma[np.isfinite(quantity.sigma)]
     if not value.size:

@@ -56,6 +56,8 @@ UNITS = {
 }
 
 LEAST_PULSES = 30
+_QUIET = 0.7
+"""Share of an uncertainty from where on it counts as one of reading."""
 _OPEN_GATE = 4.5
 """Volts: from there on the transistor does not limit a RESET pulse."""
 
@@ -134,6 +136,26 @@ class LawFit:
     def sigma(self) -> Floats:
         """What these should scatter by, S, shape (pulses,)."""
         return np.asarray(self.population.sigma_us[self.places] * 1e-6)
+
+
+def louder(table: PulseTable, fits: Mapping[int, LawFit]) -> PulseTable:
+    """The table with each device's uncertainties scaled to what its residuals say, by direction of the fits.
+
+    For readings of which no uncertainty was given: a device's own is that of the median device times its
+    loudness, which shows where a pulse itself scatters little.
+    """
+    squares, weights = np.zeros(table.device.max() + 1), np.zeros(table.device.max() + 1)
+    for direction, fit in fits.items():
+        devices, population = table.device[table.direction == direction], fit.population
+        reading = population.reading_us[fit.places] * 1e-6
+        quiet = reading > _QUIET * fit.sigma
+        np.add.at(squares, devices[quiet], (fit.residual / fit.sigma)[quiet] ** 2)
+        np.add.at(weights, devices[quiet], 1.0)
+    # One pulse's worth of a device of median loudness: a few pulses tell little
+    loudness = np.sqrt((squares + 1.0) / (weights + 1.0))[table.device]
+    return replace(
+        table, before_sigma=table.before_sigma * loudness, after_sigma=table.after_sigma * loudness
+    )
 
 
 def fit_set(table: PulseTable, known: Mapping[str, tuple[float, float]] | None = None) -> LawFit:

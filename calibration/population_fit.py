@@ -86,6 +86,8 @@ class PopulationFit:
     """Measured minus expected, shape (D, N); NaN where there was no pulse."""
     sigma_us: Floats
     """What the residuals should scatter by, shape (D, N)."""
+    reading_us: Floats
+    """The part of it that is known by readings only, shape (D, N)."""
     odd: NDArray[np.bool_]
     """Devices set aside, shape (D,)."""
 
@@ -297,6 +299,7 @@ class _Fit:
             device_errors=dict(zip(names, own_errors.T, strict=True)),
             residual_us=np.where(self._seen.given, self._seen.after_us - seen.mean, np.nan),
             sigma_us=np.sqrt(seen.scatter + self._reading_variance(seen)),
+            reading_us=np.sqrt(self._reading_variance(seen)),
             odd=~self._taken,
         )
 
