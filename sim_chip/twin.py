@@ -110,6 +110,16 @@ class _Profile(_Part):
         found = {index: array.calibration.get(name) for index, array in self.arrays.items()}
         return {index: result for index, result in found.items() if result and result.verdict == "pass"}
 
+    def failed(self) -> list[str]:
+        """Names of results that may not be used."""
+        whole = [name for name, result in self.calibration.items() if result.verdict != "pass"]
+        return whole + [
+            f"{name} (array {index})"
+            for index, array in self.arrays.items()
+            for name, result in array.calibration.items()
+            if result.verdict != "pass"
+        ]
+
     def either(self, name: str) -> list[_Result]:
         """Results of arrays; where there are none, that of the chip as a whole."""
         whole = self.calibration.get(name)
@@ -173,6 +183,8 @@ class _Maker:
         for part in (self._with_converters, self._with_wires, self._with_fluctuation, self._with_switching):
             p = part(p)
         plan = self._faults(p)
+        if failed := self._profile.failed():
+            self._sources.append(f"measured but failed, so not used: {', '.join(failed)}")
         untold = "relaxation, overdrive, wear, timing, energy"
         self._sources.append(f"{untold}: {self._kind}")
         return Twin(p, plan, tuple(self._sources))
