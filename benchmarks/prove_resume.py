@@ -130,9 +130,9 @@ class Case:
 
     @property
     def run(self) -> Run | None:
-        """The run, as soon as it is there."""
+        """The newest run, as soon as it is there."""
         runs = list_runs(self.place / "runs") if (self.place / "runs").is_dir() else []
-        return runs[0] if runs else None
+        return runs[-1] if runs else None
 
     @property
     def counters(self) -> Counts:
@@ -155,15 +155,21 @@ class Case:
         """A host that programs, past the moment at which its run begins."""
         known = ("--chip", "board", "--array", str(_ARRAY), "--least", "0")
         for _ in range(_TRIES):
+            before = len(list(self.place.glob("runs/*/run.json")))
             host = self.start("program", "targets.npy", *known, *self.mode)
             while host.poll() is None:
-                if list(self.place.glob("runs/*/run.json")):
+                if len(list(self.place.glob("runs/*/run.json"))) > before:
                     return host
                 time.sleep(0.002)
             if _IN_USE not in (said := ended(host)):
                 break
             time.sleep(1.0)
         raise RuntimeError(f"programming does not start: {said}")
+
+    def go_on(self) -> subprocess.Popen[str]:
+        """A host that goes on with the run, or begins anew if it had no plan yet: then nothing was pulsed."""
+        has_plan = self.run is not None and any(group.startswith("plan/") for group in self.run.groups())
+        return self.start("resume", "--least", "0") if has_plan else self.program()
 
     def restart_board(self) -> None:
         """Serve the same chip again."""
@@ -201,7 +207,7 @@ def killed(
             if run is not None and run.record.outcome is Outcome.DONE:
                 break
             before = case.counters
-            host = case.start("resume", "--least", "0")
+            host = case.go_on()
             if again:
                 again = False
                 _kill_soon(host, dice.uniform(0.5, 1.0) * usual.seconds, found, case, before)

@@ -11,7 +11,7 @@ from chipctl.cli.options import AsJson, Runs, open_chip
 from chipctl.cli.program import Least, conclude, perform, saying_how_to_go_on
 from chipctl.cli.screen import remark
 from chipctl.runs.journal import Journal
-from chipctl.runs.programmed import KIND, known_profile, planned
+from chipctl.runs.programmed import KIND, has_plan, known_profile, planned
 from chipctl.runs.record import Outcome
 from chipctl.runs.store import Run, StorageError, list_runs
 from chipctl.settings import Settings
@@ -69,7 +69,10 @@ def _last_not_done(runs: Path) -> Path:
     open_runs = [
         run
         for run in kept
-        if run.record.kind == KIND and run.record.outcome is not Outcome.DONE and not run.is_being_recorded
+        if run.record.kind == KIND
+        and run.record.outcome is not Outcome.DONE
+        and not run.is_being_recorded
+        and has_plan(run)
     ]
     if not open_runs:
         raise ValueError(f"no run of `chipctl program` under {runs} is left to go on with")

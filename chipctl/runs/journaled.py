@@ -9,7 +9,7 @@ import numpy as np
 
 from chipctl.board import NativeBoard
 from chipctl.chip import Chip
-from chipctl.errors import ChipctlError
+from chipctl.errors import ChipctlError, ProtocolError
 from chipctl.link import Link
 from chipctl.profile import ChipProfile
 from chipctl.runs.journal import Counts, Done, Fate, Intent, Journal
@@ -45,8 +45,9 @@ class JournaledBoard(NativeBoard):
 
     @cached_property
     def chip(self) -> int:
-        """The journal's number of the chip behind this board."""
-        return self._journal.chip(self.welcome.serial, self.state().total_pulses)
+        """The journal's number of the chip behind this board when it was first asked."""
+        self._serial = self.welcome.serial
+        return self._journal.chip(self._serial, self.state().total_pulses)
 
     # Effects
 
@@ -105,13 +106,26 @@ class JournaledBoard(NativeBoard):
         """Ask the board about every effect on this chip of which the outcome is not known; how many.
 
         A job that still runs for a host that is gone is waited for: its lease ends it within two seconds.
+
+        Raises:
+            ProtocolError: Another chip has come to this port since; nothing is settled.
         """
         open_entries = self._journal.open_entries(self.chip)
         for entry in open_entries:
+            self._require_the_same_chip(entry.intent)
             done = self._found_out(entry.intent)
             self._journal.settle(entry.id, done, self.state().total_pulses)
         self._jobs.clear()
         return len(open_entries)
+
+    def _require_the_same_chip(self, intent: Intent) -> None:
+        """Only the chip that an effect was meant for can say what became of it."""
+        now, total = self.welcome.serial, self.state().total_pulses
+        if now != self._serial or total < intent.total_before:
+            raise ProtocolError(
+                f"another chip is at this port now ({now}, {total} pulses), not {self._serial} with at least "
+                f"{intent.total_before}: what became of that one's pulses stays open; connect it again"
+            )
 
     @property
     def _shape(self) -> tuple[int, int]:

@@ -76,18 +76,22 @@ def begin(run: Run, chip: Chip, plan: Plan) -> None:
     )
 
 
+def has_plan(run: Run) -> bool:
+    """Whether it came so far as to keep what it was to do; before that nothing is pulsed."""
+    return any(group.startswith(_PLAN) for group in run.groups())
+
+
 def planned(run: Run, schedule: PulseSchedule) -> Plan:
     """What a run was to do, and by which policy.
 
     Raises:
         StorageError: It was ended before it had kept its plan, so that nothing was pulsed.
     """
-    groups = [group for group in run.groups() if group.startswith(_PLAN)]
-    if not groups:
+    if not has_plan(run):
         words = f"{run.path.name} ended before it had a plan; nothing was pulsed"
         raise StorageError(f"{words}; start anew with `chipctl program`")
-    found = run.load(groups[0])
-    array = int(groups[0].removeprefix(_PLAN))
+    group = next(group for group in run.groups() if group.startswith(_PLAN))
+    found, array = run.load(group), int(group.removeprefix(_PLAN))
     mask, on_host = found["mask"][0].astype(np.bool_), bool(found["on_host"][0])
     return Plan(array, found["target"][0], mask, schedule, on_host)
 

@@ -12,7 +12,7 @@ import pytest
 
 from chipctl.board import Region
 from chipctl.chip import Chip, PulseShape
-from chipctl.errors import DeviceError
+from chipctl.errors import DeviceError, ProtocolError
 from chipctl.link import Link
 from chipctl.programming import program
 from chipctl.runs.journal import Done, Fate, Intent, Journal
@@ -182,6 +182,22 @@ def test_a_chip_that_counts_fewer_pulses_is_another_one(bench, journal):
     assert chip.board.chip == 2
     assert journal.wear(2) == {}
     assert journal.wear(1)[0].pulses.sum() == 4096
+
+
+@pytest.mark.parametrize("seed", [5, 4], ids=["another serial number", "the same one, fewer pulses"])
+def test_another_chip_at_the_same_port_is_not_asked_what_became_of_a_pulse(bench, monkeypatch, seed):
+    """A pseudo-terminal's number, or a cable, may belong to another board when the host comes back."""
+    chip = bench.host()
+    chip.pulse(0, PULSE)
+    with died() as kill:
+        monkeypatch.setattr(bench.journal, "settle", kill)
+        chip.pulse(0, PULSE)
+    monkeypatch.undo()
+    bench.board = chip.board._link.transport._board = Board(Setup("good", seed))
+    chip.board._link.open()
+    with pytest.raises(ProtocolError, match="another chip is at this port now"):
+        chip.board.settle()
+    assert [entry.done and entry.done.fate for entry in bench.journal.entries("run-1")] == [Fate.PLACED, None]
 
 
 def test_pulses_given_without_the_journal_are_told_apart(bench):
