@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 import structlog
 from crc32c import crc32c
 
-from chipctl.errors import DeviceError, LinkError, LinkTimeout, OutcomeUnknown, ProtocolError
+from chipctl.errors import DeviceError, LinkError, LinkTimeout, MadeSafe, OutcomeUnknown, ProtocolError
 from chipctl.transport import Transport, open_transport
 from firmware_protocol.host_session import HostSession, Outcome, Ticket
 from firmware_protocol.host_session import State as SessionState
@@ -77,7 +77,7 @@ class Link:
         """`force` permits effects although message layouts differ; `clock` tells the time in seconds."""
         self.transport = transport
         self._clock = clock
-        self._session = HostSession()
+        self._session = HostSession(secrets.randbits(32))
         self._welcome: Welcome | None = None
         self._force = force
         self._is_gone = False
@@ -99,20 +99,21 @@ class Link:
 
     # The session
 
-    def open(self, within_s: float = inf) -> Welcome:
+    def open(self, within_s: float = inf, *, resumes: bool = False) -> Welcome:
         """Say hello and begin a session, ending any other; takes at most about three seconds.
 
-        A port at which there may be no board is given less time by `within_s`.
+        A port at which there may be no board is given less time by `within_s`. A session that `resumes` goes
+        on with what was begun before: if somebody asked for safety since, it can do nothing but look.
 
         Raises:
             LinkError: Nothing answers, or what answers is no board.
             ProtocolError: The board speaks another major version of the protocol.
         """
-        hello = Hello(PROTOCOL_MAJOR, PROTOCOL_MINOR, SCHEMA_HASH, MAX_PAYLOAD)
+        hello = Hello(PROTOCOL_MAJOR, PROTOCOL_MINOR, SCHEMA_HASH, MAX_PAYLOAD, int(self._force))
         number = secrets.randbits(16)
         bytes_before = self._bytes_in
         self._welcome = None
-        ticket = self._session.hello(hello, number, first=secrets.randbits(16))
+        ticket = self._session.hello(hello, number, first=secrets.randbits(16), resumes=resumes)
         end_s = self._clock() + within_s
         self._until(lambda: ticket.outcome is not Outcome.OPEN or self._is_no_board or self._clock() > end_s)
         if self._session.foreign_major is not None:
@@ -132,7 +133,7 @@ class Link:
         return welcome
 
     def reopen(self, within_s: float) -> Welcome:
-        """Begin a new session after a `LinkError`, on the same port as soon as a board answers there.
+        """Go on in a new session after a `LinkError`, on the same port as soon as a board answers there.
 
         Raises:
             LinkError: None does within the time.
@@ -144,7 +145,7 @@ class Link:
                     self.transport.close()
                     self.transport = open_transport(self.transport.name)
                     self._is_gone = False
-                return self.open()
+                return self.open(resumes=True)
             except LinkError:
                 if self._clock() > end_s:
                     raise
@@ -222,6 +223,7 @@ class Link:
         Raises:
             ValueError: A field does not fit the message.
             DeviceError: The board refused.
+            MadeSafe: Somebody asked the board to be safe since `open`, or since `safe` was called here.
             LinkTimeout: No answer; nothing happened that matters.
             OutcomeUnknown: No answer to an effect; it happened once or not at all.
             ProtocolError: The message layouts differ and this is an effect.
@@ -264,22 +266,24 @@ class Link:
             self._log.info("link", **asdict(self.statistics))
 
     def _permit(self, request: Request[Any]) -> None:
-        if request.CLASS is OpClass.EFFECT and self._welcome is not None and self.read_only:
+        changes = request.CLASS in (OpClass.EFFECT, OpClass.SETTING)
+        if changes and self._welcome is not None and self.read_only:
             raise ProtocolError(
                 f"{self.transport.name}: message layouts differ (board {self.welcome.schema_hash:08x}, "
                 f"chipctl {SCHEMA_HASH:08x}): this session may only read; install the chipctl that fits "
-                f"firmware {self.welcome.firmware}, or force it"
+                f"firmware {self.welcome.firmware}, or open the link with force=True"
             )
 
     def safe(self) -> State:
         """Zero the board's outputs, end any job, drop the lease: with or without a session.
+
+        What was asked before, and is still on its way, is not carried out any more.
 
         Raises:
             LinkTimeout: The board did not say that it did; its lease ends by itself.
         """
         ticket = self._session.submit(Safe())
         self._until(lambda: ticket.outcome is not Outcome.OPEN)
-        self._session.armed = False
         if ticket.outcome is not Outcome.ANSWERED:
             raise LinkTimeout(
                 f"{self.transport.name}: the board did not confirm its safe state; switch off its supply"
@@ -384,10 +388,7 @@ class Link:
     def _result(self, ticket: Ticket) -> Message:
         name, asked = self.transport.name, type(ticket.request).__name__
         if ticket.outcome is Outcome.ANSWERED:
-            reply = _reply(name, ticket, ticket.request.REPLY)
-            if isinstance(reply, State):
-                self._session.armed = bool(reply.armed)
-            return reply
+            return _reply(name, ticket, ticket.request.REPLY)
         because = self._session.closed_because
         if self._session.timed_out:
             raise LinkTimeout(f"{name}: {asked}: {because}; check cable and power, then connect again")
@@ -412,9 +413,15 @@ def _reply(name: str, ticket: Ticket, expected: type[ReplyT]) -> ReplyT:
 
     Raises:
         DeviceError: It is a refusal.
+        MadeSafe: It is the refusal of one who did not know of a request for safety.
         ProtocolError: It is no reply to this request.
     """
     asked = type(ticket.request).__name__
+    if ticket.status == Status.MADE_SAFE:
+        raise MadeSafe(
+            f"{name}: the board was asked to be safe, and is left so: {asked} was not carried out; to go on, "
+            "call safe() here too, or connect again"
+        )
     try:
         if ticket.status != Status.OK:
             refusal = Refusal.unpack(ticket.payload) if ticket.payload else Refusal(Executed.NO, 0, "")

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from firmware_protocol.frame import DELIMITER, Decoder, Frame, Kind, encode
 from firmware_protocol.messages import MAX_PAYLOAD, REQUEST_BY_OPCODE, Hello, Refusal
-from firmware_protocol.session import WINDOW, distance, follows, session_name
+from firmware_protocol.session import SAFES_TOLD, WINDOW, distance, follows, session_name
 from firmware_protocol.status import Executed, Status
 from firmware_protocol.wire import Message, OpClass, layout
 
 _REMEMBERED_HELLOS = 32
+_REMEMBERED_SAFES = 32
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,16 @@ class DeviceSession:
         port.write(session.transmit())
 
     The next request is handed out only when the last one has its reply. A SAFE request alone comes at
-    once, even while another is being executed.
+    once, even while another is being executed; what waits then, and was asked without knowing of it, is
+    refused.
     """
 
     def __init__(self, boot_id: int, window: int = WINDOW, buffer_bytes: int = 32_768) -> None:
         self.boot_id = boot_id
         self.window = window
         self.buffer_bytes = buffer_bytes
+        self.safes = 0
+        """Requests of class SAFE, one that came again counted once."""
         self.duplicates = 0
         """Requests that came again and were not executed again."""
         self.last_traffic_s: float | None = None
@@ -62,6 +66,7 @@ class DeviceSession:
         self._hellos: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_HELLOS)
         self._hello: Inbound | None = None
         self._welcome: _Answer | None = None
+        self._safe_names: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_SAFES)
         self._urgent: deque[Inbound] = deque()
         self._begin(None, 0)
 
@@ -70,9 +75,11 @@ class DeviceSession:
         self._expected = follows(seq)
         self._replies: dict[int, _Answer] = {}
         self._rooms: dict[int, int] = {}
-        self._queue: deque[tuple[Inbound, int]] = deque()
+        self._queue: deque[tuple[Inbound, Frame]] = deque()
+        self._queued_bytes = 0
         self._executing: Inbound | None = None
         self._refused: int | None = None
+        self._safes_known = self.safes
 
     @property
     def is_open(self) -> bool:
@@ -98,29 +105,37 @@ class DeviceSession:
         request = REQUEST_BY_OPCODE.get(frame.opcode)
         inbound = Inbound(frame.opcode, frame.payload, frame.session, frame.seq)
         if request is not None and request.CLASS is OpClass.SAFE:
-            self._urgent.append(Inbound(frame.opcode, frame.payload, frame.session, frame.seq, is_safe=True))
+            self._accept_safe(frame)
         elif inbound.is_hello:
-            self._accept_hello(inbound, now)
+            self._accept_hello(inbound, frame, now)
         elif frame.session != self._session or not self.is_open:
             self._notice(frame, Status.NO_SESSION)
         else:
             self.last_traffic_s = now
             self._accept_numbered(inbound, frame)
 
-    def _accept_hello(self, hello: Inbound, now: float) -> None:
+    def _accept_safe(self, frame: Frame) -> None:
+        self._urgent.append(Inbound(frame.opcode, frame.payload, frame.session, frame.seq, is_safe=True))
+        if (frame.session, frame.seq) not in self._safe_names:
+            self._safe_names.append((frame.session, frame.seq))
+            self.safes += 1
+            if self.safes - self._safes_known >= SAFES_TOLD:
+                self._begin(None, 0)
+
+    def _accept_hello(self, hello: Inbound, frame: Frame, now: float) -> None:
         if (hello.session, hello.seq) not in self._hellos:
             self._hellos.append((hello.session, hello.seq))
             self._begin(session_name(hello.session, self.boot_id), hello.seq)
             self._hello, self._welcome = hello, None
             self.last_traffic_s = now
-            self._queue.append((hello, hello.seq))
+            self._queue.append((hello, frame))
         elif self._hello == hello and self._welcome is not None:
             self.duplicates += 1
             self._answer(hello, self._welcome)
 
     def _accept_numbered(self, inbound: Inbound, frame: Frame) -> None:
         ahead = distance(frame.seq, self._expected)
-        if ahead > 0:
+        if ahead > 0 or (ahead == 0 and self._is_full(frame)):
             self._notice(frame, Status.OUT_OF_ORDER)
             return
         if ahead < -self.window:
@@ -129,24 +144,46 @@ class DeviceSession:
         self._rooms[frame.seq] = frame.room
         if ahead == 0:
             self._expected = follows(frame.seq)
-            self._queue.append((inbound, frame.ack))
+            self._queue.append((inbound, frame))
+            self._queued_bytes += len(frame.payload)
             return
         self.duplicates += 1
         if frame.seq in self._replies:
             self._answer(inbound, self._replies[frame.seq])
+        else:
+            self._notice(frame, Status.AT_WORK)
+
+    def _is_full(self, frame: Frame) -> bool:
+        """Whether the host sends more than it was told there is room for."""
+        waiting = len(self._queue) + (self._executing is not None)
+        return waiting >= self.window or self._queued_bytes + len(frame.payload) > self.buffer_bytes
 
     def _hand_out(self) -> Iterator[Inbound]:
         while self._urgent or (self._queue and self._executing is None):
             if self._urgent:
                 yield self._urgent.popleft()
                 continue
-            inbound, ack = self._queue.popleft()
+            inbound, frame = self._queue.popleft()
+            self._queued_bytes -= len(frame.payload)
             self._executing = inbound
-            if self._refused is not None and distance(ack, self._refused) < 0 and not inbound.is_hello:
+            if inbound.is_hello:
+                yield inbound
+            elif self._refused is not None and distance(frame.ack, self._refused) < 0:
                 self._discard(inbound)
-            else:
+            elif self._may_execute(frame):
                 self._refused = None
                 yield inbound
+            else:
+                reason = "the board was asked to be safe: begin anew"
+                self.reply(inbound, Refusal(Executed.NO, 0, reason), Status.MADE_SAFE)
+
+    def _may_execute(self, frame: Frame) -> bool:
+        """Whether it harms nobody, or was asked in the knowledge of every request for safety."""
+        if frame.status == self.safes % SAFES_TOLD:
+            self._safes_known = self.safes
+            return True
+        request = REQUEST_BY_OPCODE.get(frame.opcode)
+        return request is None or request.CLASS is OpClass.PURE
 
     def _discard(self, inbound: Inbound) -> None:
         refused = self._refused

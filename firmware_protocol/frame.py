@@ -60,6 +60,7 @@ class Frame:
     room: int = 0
     """Request: most payload bytes wanted in the reply. From the board: bytes it can hold unread."""
     status: int = Status.OK
+    """From the board: `Status`. Request: how many requests for safety its author knows of, modulo 256."""
     payload: bytes = b""
 
 

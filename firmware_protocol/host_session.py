@@ -3,18 +3,29 @@
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
+from math import ceil, log, log1p
 from typing import Any
 
 from firmware_protocol.frame import DELIMITER, OVERHEAD, Decoder, Frame, Kind, encode
-from firmware_protocol.messages import MAX_PAYLOAD, Hello, Welcome
+from firmware_protocol.messages import MAX_PAYLOAD, Arm, Hello, Welcome
+from firmware_protocol.messages import State as BoardState
 from firmware_protocol.pace import ARMED_TIMEOUT_S, MAX_TIMEOUT_S, FrameSize, RoundTrip
-from firmware_protocol.session import distance, follows, session_name
+from firmware_protocol.session import SAFES_TOLD, distance, follows, session_name
 from firmware_protocol.status import Status
 from firmware_protocol.wire import OpClass, Request, WireError, layout
 
 TRIES = 20
 """Time-outs in a row after which the session counts as lost. At 20 % loss each way a try fails with
-p = 0.36; 200 exchanges then all succeed but for p = 200 * 0.36**20 < 1e-6."""
+p = 0.36; 200 exchanges then all succeed but for p = 200 * 0.36**20 < 1e-6. More where request
+and answer are long and cannot be cut."""
+
+_BIT_ERRORS = 1e-3
+_MOST_FAILURES = 0.01 / 200
+"""Of requests and answers that cannot be cut, on a line with so many bits wrong."""
+
+AT_WORK_S = 60.0
+"""Time that a board may say it is at work on a request beyond twice what was expected."""
 
 CAREFUL_WINDOW = 8
 """Requests under way while frames keep failing: what follows a lost one is sent in vain."""
@@ -47,7 +58,7 @@ class Ticket:
 
     request: Request[Any]
     expect_s: float
-    """Time its execution may take before its silence means anything."""
+    """Time its execution may take."""
     ack: int
     outcome: Outcome = Outcome.OPEN
     status: int = Status.OK
@@ -55,6 +66,8 @@ class Ticket:
     """Of the reply."""
     payload: bytes = b""
     """Of the reply."""
+    safes: int = 0
+    """Requests for safety that its author knew of, as the wire tells it."""
 
 
 @dataclass(eq=False)
@@ -67,6 +80,8 @@ class _Sent:
     has_tail: bool
     reply_bytes: int
     """Of the longest reply."""
+    tries: int
+    """Time-outs in a row after which it is given up."""
     session: int = 0
     seq: int = 0
     sends: int = 0
@@ -76,6 +91,8 @@ class _Sent:
     order: int = 0
     """Place of its last sending among all sendings."""
     due: bool = True
+    at_work_s: float | None = None
+    """When the board first said that it is at work on it."""
 
 
 def _prepare(ticket: Ticket) -> _Sent:
@@ -86,7 +103,15 @@ def _prepare(ticket: Ticket) -> _Sent:
         raise ValueError(f"{type(ticket.request).__name__}: {len(payload)} bytes; a frame has {MAX_PAYLOAD}")
     reply = layout(ticket.request.REPLY)
     reply_bytes = MAX_PAYLOAD if reply.has_tail else reply.fixed.size
-    return _Sent(ticket, payload, shape.fixed.size, shape.has_tail, reply_bytes)
+    tries = HELLO_TRIES if isinstance(ticket.request, Hello) else _tries(shape.fixed.size + reply.fixed.size)
+    return _Sent(ticket, payload, shape.fixed.size, shape.has_tail, reply_bytes, tries)
+
+
+@cache
+def _tries(uncut_bytes: int) -> int:
+    """Time-outs in a row after which a request counts as lost that has so many bytes with its answer."""
+    passes = (1 - _BIT_ERRORS) ** (8 * (uncut_bytes + 2 * OVERHEAD))
+    return max(TRIES, ceil(log(_MOST_FAILURES) / log1p(-passes)))
 
 
 class State(Enum):
@@ -106,13 +131,17 @@ class HostSession:
         session.receive(port.read(until=session.next_deadline), now())
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: int = 0) -> None:
+        """`name`: a random number of 32 bits, by which the board tells this host's requests for safety."""
         self.state = State.CLOSED
         self.closed_because = "no session was opened yet"
         self.timed_out = False
         """Whether the session ended because nothing was heard any more."""
         self.armed = False
-        """While true nothing waits longer than `ARMED_TIMEOUT_S` before it is sent again."""
+        """While true nothing waits longer than `ARMED_TIMEOUT_S` before it is sent again. From the moment
+        at which the lease is asked for, until the board says that there is none."""
+        self.safes = 0
+        """Requests for safety since the board started that this host knows of."""
         self.requests = 0
         self.retransmissions = 0
         self.round_trips = 0
@@ -127,8 +156,10 @@ class HostSession:
         self._queue: deque[_Sent] = deque()
         self._pending: dict[int, _Sent] = {}
         self._safe: _Sent | None = None
-        self._safe_seq = 0
+        self._safe_session, self._safe_seq = name >> 16, name & 0xFFFF
         self._name = 0
+        self._boot_id: int | None = None
+        self._resumes = False
         self._next_seq = 0
         self.window = 1
         """Requests under way at most."""
@@ -157,9 +188,13 @@ class HostSession:
         """Whether every request has an outcome."""
         return not self._queue and not self._pending and self._safe is None
 
-    def hello(self, request: Hello, number: int, first: int) -> Ticket:
-        """Open a session, ending any other; `number` and `first` are random 16-bit numbers."""
+    def hello(self, request: Hello, number: int, first: int, *, resumes: bool = False) -> Ticket:
+        """Open a session, ending any other; `number` and `first` are random 16-bit numbers.
+
+        One that `resumes` goes on with what was begun before: a request for safety since then stands.
+        """
         self.close("a new session was opened")
+        self._resumes = resumes
         self.state = State.GREETING
         self.armed = self.timed_out = False
         self.round_trip = RoundTrip()
@@ -180,7 +215,7 @@ class HostSession:
 
     def _enqueue(self, request: Request[Any], expect_s: float) -> Ticket:
         oldest = next(iter(self._pending), self._next_seq)
-        ticket = Ticket(request, expect_s, ack=follows(oldest, -1))
+        ticket = Ticket(request, expect_s, ack=follows(oldest, -1), safes=self.safes % SAFES_TOLD)
         self._queue.append(_prepare(ticket))
         return ticket
 
@@ -189,7 +224,7 @@ class HostSession:
         self._safe_seq = follows(self._safe_seq)
         ticket = Ticket(request, 0.0, 0)
         self._safe = _prepare(ticket)
-        self._safe.session, self._safe.seq = self._name, self._safe_seq
+        self._safe.session, self._safe.seq = self._safe_session, self._safe_seq
         return ticket
 
     def withdraw(self) -> None:
@@ -218,11 +253,14 @@ class HostSession:
     # Sending
 
     def transmit(self, now: float) -> bytes:
-        """The bytes to send now: what the window permits, and again what was lost."""
+        """The bytes to send now: what the window permits, and again what was lost.
+
+        A request for safety is sent alone; all else waits until it has an outcome.
+        """
         self._watch(now)
         out = bytearray()
-        if self._safe is not None and self._safe.due:
-            out += self._send(self._safe, now)
+        if self._safe is not None:
+            return DELIMITER + self._send(self._safe, now) if self._safe.due else b""
         for sent in self._pending.values():
             if sent.due:
                 out += self._send(sent, now)
@@ -238,7 +276,8 @@ class HostSession:
         under_way = sum(len(sent.payload) + _MOST_OVERHEAD for sent in self._pending.values())
         following = len(self._queue[0].payload) + _MOST_OVERHEAD
         window = self.window if self.size.bytes == self.size.most else min(self.window, CAREFUL_WINDOW)
-        return distance(self._next_seq, oldest) < window and under_way + following <= self._credit
+        most = min(self._credit, self.round_trip.flight_bytes(2 * (MAX_PAYLOAD + _MOST_OVERHEAD)))
+        return distance(self._next_seq, oldest) < window and under_way + following <= most
 
     def _number(self, sent: _Sent) -> _Sent:
         """Give a request its number; Ctrl-C may come between any two lines, and no number is given twice."""
@@ -248,6 +287,7 @@ class HostSession:
         self._pending[sent.seq] = sent
         self._next_seq = follows(sent.seq)
         self._trip_end = sent.seq if self._trip_end is None else self._trip_end
+        self.armed = self.armed or isinstance(sent.ticket.request, Arm)
         return sent
 
     def _send(self, sent: _Sent, now: float) -> bytes:
@@ -263,8 +303,11 @@ class HostSession:
         payload = sent.payload
         if sent.has_tail:
             payload = payload[: max(sent.fixed_bytes, self.size.bytes)]
-        opcode, ack, room = sent.ticket.request.OPCODE, sent.ticket.ack, self.size.bytes
-        return encode(Frame(Kind.REQUEST, opcode, sent.session, sent.seq, ack, room, Status.OK, payload))
+        ticket, room = sent.ticket, self.size.bytes
+        opcode = ticket.request.OPCODE
+        return encode(
+            Frame(Kind.REQUEST, opcode, sent.session, sent.seq, ticket.ack, room, ticket.safes, payload)
+        )
 
     # Time
 
@@ -276,35 +319,47 @@ class HostSession:
 
     def _deadline(self) -> float | None:
         oldest = next(iter(self._pending.values()), None)
-        if oldest is None:
+        if oldest is None or self._safe is not None:
             return None
-        reply_bytes = min(oldest.reply_bytes, self.size.bytes) + OVERHEAD
-        own_bytes = len(oldest.payload) + OVERHEAD + reply_bytes
-        line_s = self.round_trip.line_s(own_bytes + oldest.queued_bytes)
-        patience_s = min(line_s + self.round_trip.timeout_s, self.round_trip.cap_s)
-        return max(oldest.sent_s, self._heard_s) + patience_s + oldest.ticket.expect_s
+        patience_s, cap_s = self.round_trip.timeout_s + oldest.ticket.expect_s, self.round_trip.cap_s
+        if oldest.at_work_s is not None:
+            patience_s = cap_s
+        return max(oldest.sent_s, self._heard_s) + min(self._line_s(oldest) + patience_s, cap_s)
+
+    def _line_s(self, sent: _Sent) -> float:
+        """Time that a request, its answer and what stood before it take on the line."""
+        reply_bytes = min(sent.reply_bytes, self.size.bytes) + OVERHEAD
+        return self.round_trip.line_s(len(sent.payload) + OVERHEAD + reply_bytes + sent.queued_bytes)
 
     def _safe_deadline(self) -> float | None:
-        return None if self._safe is None else self._safe.sent_s + SAFE_TIMEOUT_S
+        safe = self._safe
+        return None if safe is None else safe.sent_s + SAFE_TIMEOUT_S + self._line_s(safe)
 
     def _watch(self, now: float) -> None:
         if self.state is State.OPEN:
             self.round_trip.cap_s = ARMED_TIMEOUT_S if self.armed else MAX_TIMEOUT_S
-        if self._safe is not None and self._safe.sends and now >= self._safe.sent_s + SAFE_TIMEOUT_S:
-            self._safe.due = True
-            if self._safe.sends >= SAFE_TRIES:
+        safe, deadline = self._safe, self._safe_deadline()
+        if safe is not None and safe.sends and deadline is not None and now >= deadline:
+            safe.due = True
+            if safe.sends >= SAFE_TRIES:
                 self.give_up_safe()
+                self._heard_s = now
         deadline = self._deadline()
         if deadline is not None and now >= deadline:
-            self._miss()
+            self._miss(now)
 
-    def _miss(self) -> None:
+    def _miss(self, now: float) -> None:
+        oldest = next(iter(self._pending.values()))
         self.round_trip.misses += 1
-        if self.round_trip.misses >= (HELLO_TRIES if self.state is State.GREETING else TRIES):
+        since_s = oldest.at_work_s
+        if since_s is not None and now - since_s > AT_WORK_S + 2 * oldest.ticket.expect_s:
+            self.timed_out = True
+            self.close(f"the board says for {now - since_s:.0f} s that it is at work on it")
+        elif self.round_trip.misses >= oldest.tries:
             self.timed_out = True
             self.close(f"no answer after {self.round_trip.misses} tries")
         else:
-            next(iter(self._pending.values())).due = True
+            oldest.due = True
 
     # Receiving
 
@@ -315,9 +370,9 @@ class HostSession:
             if frame.kind is Kind.REPLY:
                 self._take_reply(frame, now)
             elif frame.kind is Kind.NOTICE:
-                self._take_notice(frame)
+                self._take_notice(frame, now)
             elif frame.kind is Kind.SAFE_REPLY:
-                self._take_safe_reply(frame)
+                self._take_safe_reply(frame, now)
             else:
                 self.echoes += 1
 
@@ -332,7 +387,7 @@ class HostSession:
         for other in self._pending.values():
             other.due = other.due or other.order < sent.order
         self.round_trip.misses, self._heard_s, self._credit = 0, now, frame.room
-        if sent.sends == 1 and not sent.ticket.expect_s:
+        if sent.sends == 1 and not sent.ticket.expect_s and sent.at_work_s is None:
             own_bytes = len(sent.payload) + len(frame.payload) + 2 * OVERHEAD
             self.round_trip.measured(now - sent.sent_s, own_bytes, sent.queued_bytes)
         self.size.answered(sent.sends)
@@ -359,8 +414,13 @@ class HostSession:
         self._name = session_name(self._name, welcome.boot_id)
         self.window = welcome.window
         self.size = FrameSize(min(self.size.most, welcome.frame_bytes))
+        if not self._resumes or self._boot_id is None:
+            self.safes = welcome.safes
+        elif self._boot_id != welcome.boot_id:
+            self.safes = 0
+        self._boot_id = welcome.boot_id
 
-    def _take_notice(self, frame: Frame) -> None:
+    def _take_notice(self, frame: Frame, now: float) -> None:
         if frame.session != self._name or self.state is not State.OPEN:
             return
         if frame.status == Status.NO_SESSION:
@@ -370,12 +430,27 @@ class HostSession:
             missing = self._pending.get(follows(frame.ack))
             if early is not None and missing is not None and missing.order < early.order:
                 missing.due = True
+        elif frame.status == Status.AT_WORK and (working := self._pending.get(frame.seq)) is not None:
+            self.round_trip.misses, self._heard_s, working.sends = 0, now, 1
+            working.at_work_s = now if working.at_work_s is None else working.at_work_s
 
-    def _take_safe_reply(self, frame: Frame) -> None:
+    def _take_safe_reply(self, frame: Frame, now: float) -> None:
         if self._safe is not None and self._safe.seq == frame.seq and self._safe.session == frame.session:
             self._settle(self._safe.ticket, frame)
-            self._safe = None
+            self._safe, self._heard_s = None, now
 
     def _settle(self, ticket: Ticket, frame: Frame) -> None:
         ticket.outcome = Outcome.ANSWERED
         ticket.status, ticket.opcode, ticket.payload = frame.status, frame.opcode, frame.payload
+        if frame.opcode == BoardState.OPCODE and frame.status == Status.OK:
+            self._take_state(ticket)
+
+    def _take_state(self, ticket: Ticket) -> None:
+        try:
+            state = BoardState.unpack(ticket.payload)
+        except WireError:
+            return
+        asked = any(isinstance(sent.ticket.request, Arm) for sent in self._pending.values())
+        self.armed = bool(state.armed) or asked
+        if ticket.request.CLASS is OpClass.SAFE:
+            self.safes = state.safes

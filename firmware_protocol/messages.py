@@ -114,6 +114,8 @@ class Welcome(Message):
     board: Text16
     serial: Text16
     """Of the chip."""
+    safes: U32
+    """As in `State`."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ class Hello(Request[Welcome]):
     schema_hash: U32
     frame_bytes: U16
     """Largest payload that the host wants to see."""
+    force: U8 = 0
+    """1 to use more than reads although message layouts differ."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +275,8 @@ class State(Message):
     limits_lost: U8
     """1 if the board found its stored limits damaged: nothing may be pulsed until new ones are stored."""
     safes: U32
-    """Requests for safety since the board started: what one of them ended is not to be resumed."""
+    """Requests for safety since the board started, one that came twice counted once. Whoever does not know
+    of the last may read and change nothing: what it ended does not go on by itself."""
     dropped_bytes: U32
     """To the host, dropped since the board started because the host did not read them."""
 
@@ -290,7 +295,7 @@ class Arm(Request[State]):
     """Permit pulses while traffic goes on: the lease ends `ttl_ms` after the last request of this session."""
 
     OPCODE = 0x06
-    CLASS = OpClass.PURE
+    CLASS = OpClass.SETTING
     REPLY = State
 
     ttl_ms: U16
@@ -302,7 +307,7 @@ class ClearFault(Request[State]):
     """Clear the latched fault, named so that another one is not cleared unseen."""
 
     OPCODE = 0x07
-    CLASS = OpClass.PURE
+    CLASS = OpClass.SETTING
     REPLY = State
 
     fault: U8
@@ -881,7 +886,7 @@ class SetSampling(Request[Sampling]):
     """Set the sampling time of one gain, until the session ends."""
 
     OPCODE = 0x44
-    CLASS = OpClass.PURE
+    CLASS = OpClass.SETTING
     REPLY = Sampling
 
     gain: U8
@@ -908,7 +913,7 @@ class SelectProbe(Request[Probed]):
     """
 
     OPCODE = 0x45
-    CLASS = OpClass.PURE
+    CLASS = OpClass.SETTING
     REPLY = Probed
 
     array: U8

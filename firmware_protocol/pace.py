@@ -15,11 +15,16 @@ MIN_PIECE_BYTES = 32
 """Payload of the smallest frames: 52 bytes on the wire, of which 2 in 3 survive one bit error in 1000."""
 _CLEAN_TO_GROW = 8
 
+FLIGHT_S = 0.1
+"""Longest time that the bytes under way take on the line: what a request for safety stands behind."""
+
 _GRAIN_S = 0.005
 """Least margin over the usual round trip."""
 
 _SLOWEST_BYTE_S = 1 / 11_520
 """Of a line at 115 200 baud; one still slower shows itself by answers that come after their time."""
+
+_FASTEST_BYTE_S = 1e-9
 
 
 class RoundTrip:
@@ -43,6 +48,10 @@ class RoundTrip:
     def line_s(self, count: int) -> float:
         """Time that so many bytes take on the line, at most; 0 until an answer told."""
         return 0.0 if self._byte_s == inf else self._byte_s * count
+
+    def flight_bytes(self, least: int) -> int:
+        """Bytes that may be under way on a line of this speed; never fewer than `least`."""
+        return max(least, int(FLIGHT_S / max(self._byte_s, _FASTEST_BYTE_S)))
 
     def measured(self, seconds: float, own_bytes: int, queued_bytes: int) -> None:
         """Learn from the answer to a request that was sent once only.

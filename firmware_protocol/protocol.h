@@ -37,7 +37,7 @@
 /* Direction of a pulse that raises conductance. */
 #define CHIP_SET 1u
 
-#define CHIP_SCHEMA_HASH 0x9a1e1d2au
+#define CHIP_SCHEMA_HASH 0x093194cdu
 
 /* Bytes a frame adds to a payload of less than 230 bytes: header, CRC, one of COBS, the delimiter. */
 #define CHIP_OVERHEAD 20u
@@ -65,6 +65,8 @@ enum chip_op_class {
     CHIP_OP_CLASS_READ = 1,
     /* Changes devices or outputs: executed at most once, never re-sent under a new sequence number. */
     CHIP_OP_CLASS_EFFECT = 2,
+    /* Permits or sets something on the board: harmless when repeated, but not for who may only read. */
+    CHIP_OP_CLASS_SETTING = 4,
     /* Brings the chip to its safe state: always accepted, bypasses sequence, window and fault. */
     CHIP_OP_CLASS_SAFE = 3,
 };
@@ -82,6 +84,8 @@ enum chip_status {
     CHIP_STATUS_NO_SESSION = 13,
     /* A request before this one was refused while this one was already under way; not executed. */
     CHIP_STATUS_DISCARDED = 14,
+    /* A request that came again is waiting or being executed. Wait. */
+    CHIP_STATUS_AT_WORK = 15,
     /* 2x, the protocol: this firmware has no such request. */
     CHIP_STATUS_UNKNOWN_OPCODE = 20,
     /* The payload does not fit the request's layout. */
@@ -112,6 +116,8 @@ enum chip_status {
     CHIP_STATUS_NOT_COMMISSIONING = 45,
     /* `Safe` or a fault ended it before it was done; `executed` and `done` say how far it came. */
     CHIP_STATUS_ABORTED = 46,
+    /* The board was asked to be safe, which the author of this request did not know; not executed. */
+    CHIP_STATUS_MADE_SAFE = 47,
     /* 5x, the hardware: an ADC did not finish. */
     CHIP_STATUS_CONVERTER_TIMEOUT = 50,
     /* A rail is outside its window. */
@@ -284,7 +290,7 @@ struct chip_frame_header {
     /* `Kind`. */
     uint8_t kind;
     uint8_t opcode;
-    /* `Status`. */
+    /* From the board: `Status`. Request: how many requests for safety its author knows of, modulo 256. */
     uint8_t status;
     uint16_t session;
     uint16_t seq;
@@ -307,8 +313,10 @@ struct chip_hello {
     uint32_t schema_hash;
     /* Largest payload that the host wants to see. */
     uint16_t frame_bytes;
+    /* 1 to use more than reads although message layouts differ. */
+    uint8_t force;
 };
-_Static_assert(sizeof(struct chip_hello) == 8, "layout of chip_hello");
+_Static_assert(sizeof(struct chip_hello) == 9, "layout of chip_hello");
 
 /* GetInfo, 0x02, PURE, answered by chip_info.
  *
@@ -382,7 +390,7 @@ _Static_assert(sizeof(struct chip_get_op_log) == 2, "layout of chip_get_op_log")
  * It has no payload.
  */
 
-/* Arm, 0x06, PURE, answered by chip_state.
+/* Arm, 0x06, SETTING, answered by chip_state.
  *
  * Permit pulses while traffic goes on: the lease ends `ttl_ms` after the last request of this session.
  */
@@ -392,7 +400,7 @@ struct chip_arm {
 };
 _Static_assert(sizeof(struct chip_arm) == 2, "layout of chip_arm");
 
-/* ClearFault, 0x07, PURE, answered by chip_state.
+/* ClearFault, 0x07, SETTING, answered by chip_state.
  *
  * Clear the latched fault, named so that another one is not cleared unseen.
  */
@@ -762,7 +770,7 @@ _Static_assert(sizeof(struct chip_convert_test_input) == 3, "layout of chip_conv
  * It has no payload.
  */
 
-/* SetSampling, 0x44, PURE, answered by chip_sampling.
+/* SetSampling, 0x44, SETTING, answered by chip_sampling.
  *
  * Set the sampling time of one gain, until the session ends.
  */
@@ -772,7 +780,7 @@ struct chip_set_sampling {
 };
 _Static_assert(sizeof(struct chip_set_sampling) == 5, "layout of chip_set_sampling");
 
-/* SelectProbe, 0x45, PURE, answered by chip_probed.
+/* SelectProbe, 0x45, SETTING, answered by chip_probed.
  *
  * Route one internal node to the probe pad, for a scope, until another one is or the session ends.
  *
@@ -826,8 +834,10 @@ struct chip_welcome {
     char board[16];
     /* Of the chip. */
     char serial[16];
+    /* As in `State`. */
+    uint32_t safes;
 };
-_Static_assert(sizeof(struct chip_welcome) == 91, "layout of chip_welcome");
+_Static_assert(sizeof(struct chip_welcome) == 95, "layout of chip_welcome");
 
 /* Info, 0x82.
  *
@@ -923,7 +933,9 @@ struct chip_state {
     uint8_t log_lost;
     /* 1 if the board found its stored limits damaged: nothing may be pulsed until new ones are stored. */
     uint8_t limits_lost;
-    /* Requests for safety since the board started: what one of them ended is not to be resumed. */
+    /* Requests for safety since the board started, one that came twice counted once. Whoever does not know
+     * of the last may read and change nothing: what it ended does not go on by itself.
+     */
     uint32_t safes;
     /* To the host, dropped since the board started because the host did not read them. */
     uint32_t dropped_bytes;
@@ -1086,15 +1098,15 @@ _Static_assert(sizeof(struct chip_refusal) == 69, "layout of chip_refusal");
 
 /* Every request, for tables: X(NAME, name, class, bytes before the tail, 1 if it has a tail, REPLY). */
 #define CHIP_REQUESTS(X) \
-    X(HELLO, hello, PURE, 8, 0, WELCOME) \
+    X(HELLO, hello, PURE, 9, 0, WELCOME) \
     X(GET_INFO, get_info, PURE, 0, 0, INFO) \
     X(GET_LIMITS, get_limits, PURE, 0, 0, LIMITS) \
     X(TIGHTEN_LIMITS, tighten_limits, PURE, 82, 0, LIMITS) \
     X(STORE_LIMITS, store_limits, EFFECT, 82, 0, LIMITS) \
     X(GET_OP_LOG, get_op_log, PURE, 2, 0, RESULT) \
     X(GET_STATE, get_state, PURE, 0, 0, STATE) \
-    X(ARM, arm, PURE, 2, 0, STATE) \
-    X(CLEAR_FAULT, clear_fault, PURE, 1, 0, STATE) \
+    X(ARM, arm, SETTING, 2, 0, STATE) \
+    X(CLEAR_FAULT, clear_fault, SETTING, 1, 0, STATE) \
     X(SAFE, safe, SAFE, 0, 0, STATE) \
     X(STAGE, stage, PURE, 4, 1, STAGED) \
     X(FETCH, fetch, PURE, 6, 0, CHUNK) \
@@ -1115,8 +1127,8 @@ _Static_assert(sizeof(struct chip_refusal) == 69, "layout of chip_refusal");
     X(SET_RAIL, set_rail, EFFECT, 3, 0, RAILS) \
     X(CONVERT_TEST_INPUT, convert_test_input, READ, 3, 0, CONVERTED) \
     X(GET_SAMPLING, get_sampling, PURE, 0, 0, SAMPLING) \
-    X(SET_SAMPLING, set_sampling, PURE, 5, 0, SAMPLING) \
-    X(SELECT_PROBE, select_probe, PURE, 3, 0, PROBED) \
+    X(SET_SAMPLING, set_sampling, SETTING, 5, 0, SAMPLING) \
+    X(SELECT_PROBE, select_probe, SETTING, 3, 0, PROBED) \
     X(GET_PLANTED, get_planted, PURE, 1, 0, RESULT)
 
 #endif

@@ -24,11 +24,21 @@ keeps a log of effects without power, each written down before anything is carri
 its end. What a host never got an answer to was carried out as far as that log says, and not at all if it
 is not in it; if the log is lost the board says so. No effect is sent again to make sure.
 
-Safe. A request of class SAFE has no part in any of this: it is always executed, in any state.
+At work. A request that comes again while the board has it, but no answer yet, is answered by a notice that
+says so. A host that has such a notice knows that the board lives; by asking again it shows that it does.
+
+Safe. A request of class SAFE has no part in any of this: it is always executed, in any state, and the board
+counts how often it was asked. Each other request says how many of these its author knew of when it was made;
+while that is not the board's own count, nothing that reads, changes or permits anything is executed. So
+nothing that was asked before a request for safety happens after it, on whatever way either came. A host
+learns of the count when it begins anew, and from the answer to its own request for safety; not otherwise.
 """
 
 WINDOW = 32
 """Requests under way at once, and replies a board keeps, unless it says otherwise."""
+
+SAFES_TOLD = 0x100
+"""A request tells the number of requests for safety modulo this; a session ends before it comes round."""
 
 _NUMBERS = 0x10000
 

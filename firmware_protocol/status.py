@@ -19,6 +19,8 @@ class Status(IntEnum):
     """The board has no such session (it was reset, or another host said hello)."""
     DISCARDED = 14
     """A request before this one was refused while this one was already under way; not executed."""
+    AT_WORK = 15
+    """A request that came again is waiting or being executed. Wait."""
 
     UNKNOWN_OPCODE = 20
     """2x, the protocol: this firmware has no such request."""
@@ -52,6 +54,8 @@ class Status(IntEnum):
     """Stored limits change only in the commissioning state."""
     ABORTED = 46
     """`Safe` or a fault ended it before it was done; `executed` and `done` say how far it came."""
+    MADE_SAFE = 47
+    """The board was asked to be safe, which the author of this request did not know; not executed."""
 
     CONVERTER_TIMEOUT = 50
     """5x, the hardware: an ADC did not finish."""
@@ -110,6 +114,7 @@ _ADVICE = {
     Status.STALE: Advice("the host's session", "never"),
     Status.NO_SESSION: Advice("the host's session", "new-session"),
     Status.DISCARDED: Advice("who was refused before", "new-seq"),
+    Status.AT_WORK: Advice("nobody", "never"),
     Status.UNKNOWN_OPCODE: Advice("the pairing of host and firmware", "never"),
     Status.BAD_MESSAGE: Advice("the pairing of host and firmware", "never"),
     Status.VERSION_MISMATCH: Advice("the pairing of host and firmware", "never"),
@@ -125,6 +130,7 @@ _ADVICE = {
     Status.READ_ONLY: Advice("the pairing of host and firmware", "never"),
     Status.NOT_COMMISSIONING: Advice("the operator, by commissioning", "new-seq"),
     Status.ABORTED: Advice("the caller, after a look at the devices", "new-seq"),
+    Status.MADE_SAFE: Advice("the operator, by beginning anew", "never"),
     Status.CONVERTER_TIMEOUT: Advice("the bench", "new-seq"),
     Status.SUPPLY_OUT_OF_RANGE: Advice("the bench", "new-seq"),
     Status.INTERNAL: Advice("the firmware's authors", "never"),

@@ -26,6 +26,8 @@ class OpClass(IntEnum):
     """Reads devices: repeatable, but each execution is counted (noise draws, energy)."""
     EFFECT = 2
     """Changes devices or outputs: executed at most once, never re-sent under a new sequence number."""
+    SETTING = 4
+    """Permits or sets something on the board: harmless when repeated, but not for who may only read."""
     SAFE = 3
     """Brings the chip to its safe state: always accepted, bypasses sequence, window and fault."""
 

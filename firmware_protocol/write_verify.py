@@ -210,12 +210,13 @@ class WriteVerify:
             return np.arange(devices.size)
         return np.argsort(devices * SPREAD_STRIDE % self.selected.size)
 
-    def cut_off(self, pulses: DevicePulses) -> None:
-        """The round ended with these, of which it is not known which were given: none is counted.
+    def cut_off(self, pulses: DevicePulses, given: int = 0) -> None:
+        """The round ended with these, of which no more than the first `given` are known to have been given.
 
-        Nothing is learned from this round: every active device is to be read and judged anew.
+        No other is counted, and nothing is learned from this round: every active device is to be read and
+        judged anew.
         """
-        self._known[pulses.direction].pulses[pulses.devices] -= 1
+        self._known[pulses.direction].pulses[pulses.devices[given:]] -= 1
         self._direction[self.active] = -1
 
     @property

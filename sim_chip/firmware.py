@@ -44,6 +44,9 @@ _DAC_BITS: Final = 16
 _DAC_SPAN_UV: Final = (-10_000_000, 10_000_000)
 _READ_UV: Final = 200_000
 
+MOST_CLOCK_NS: Final = 1 << 62
+"""To which a host may let the clock run: 146 years."""
+
 Reply = Message
 Steps = Generator[int, None, Message]
 """A request that takes long: yields the elements done so far, returns its reply."""
@@ -105,10 +108,16 @@ class Firmware:
         """Empty the buffers, put the stored limits in force and the sampling times back."""
         self.limits.forget_session()
         self._pace_pulses()
-        if not self.jobs.running:
-            self._sample_as_designed()
+        self._forgotten_sampling = True
+        self.job_over()
         self.staging.clear()
         self.result.clear()
+
+    def job_over(self) -> None:
+        """Put back the sampling times of a session that ended while a job went on with them."""
+        if self._forgotten_sampling and not self.jobs.running:
+            self._sample_as_designed()
+            self._forgotten_sampling = False
 
     def _use_chip(self, request: Request[Any]) -> None:
         """Refuse `request` if it may not use the chip now; else see that the chip can be read."""
@@ -272,6 +281,8 @@ class Firmware:
 
     def _wait(self, request: m.Wait) -> Steps:
         self._use_chip(request)
+        left_ms = (MOST_CLOCK_NS - self.chip.clock_ns) // 1_000_000
+        check_range("duration_ms", request.duration_ms, 0, left_ms)
         return self._waited(request)
 
     def _waited(self, request: m.Wait) -> Steps:
@@ -314,7 +325,7 @@ class Firmware:
         shape = self.chip.parameters
         staged = self.staging.take(staged_bytes(request, shape.devices), request.staged_crc)
         program = Program(request, shape, staged)
-        return self._started(program, program.rounds(self.chip, self._job_pulser().give))
+        return self._started(program, program.rounds(self.chip, self._job_pulser().give_in_slices))
 
     def _start_scan(self, request: m.StartScan) -> Reply | Steps:
         if self.jobs.knows(request.job_id):
@@ -324,7 +335,7 @@ class Firmware:
             scan_plan_bytes(request.pairs, self.chip.parameters.devices), request.staged_crc
         )
         scan = ScanJob(request, self.chip, self._rules, staged)
-        return self._started(scan, scan.rounds(self._job_pulser().give))
+        return self._started(scan, scan.rounds(self._job_pulser().give_in_slices))
 
     def _start_chain(self, request: m.StartChain) -> Reply | Steps:
         if self.jobs.knows(request.job_id):
@@ -347,6 +358,7 @@ class Firmware:
         """A job keeps the pace it was started with, whatever later sessions may do faster."""
         pulser = Pulser(self.chip)
         pulser.pulses_per_second = self.pulser.pulses_per_second
+        pulser.follows_wall = self.pulser.follows_wall
         return pulser
 
     def _started(self, job: BoardJob, rounds: Generator[None]) -> Steps:

@@ -63,12 +63,17 @@ class Lease:
             self._deadline = now + self._ttl_s
 
     def orphan(self) -> None:
-        """The session is gone: what runs may go on to the deadline, nobody can move that but by arming."""
+        """The session is gone: what runs may go on to the deadline, which nobody can move."""
         self._ttl_s = None
 
     def drop(self) -> None:
         """End it now."""
         self._ttl_s = self._deadline = None
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether it is that of a session that is gone."""
+        return self._ttl_s is None and self._deadline is not None
 
     @property
     def armed(self) -> bool:
@@ -89,11 +94,14 @@ class Permits:
     read_only: bool = False
     commissioning: bool = False
 
+    def check_class(self, request: type[Request[Any]]) -> None:
+        """Refuse to a session that may only read what does more."""
+        if self.read_only and request.CLASS in (OpClass.EFFECT, OpClass.SETTING):
+            raise Refused(Status.READ_ONLY, "message layouts differ: this session may only read")
+
     def check(self, request: Request[Any]) -> None:
-        """Refuse an effect of a read-only session or under a fault."""
+        """Refuse an effect under a fault."""
         if request.CLASS is OpClass.EFFECT:
-            if self.read_only:
-                raise Refused(Status.READ_ONLY, "message layouts differ: this session may only read")
             self.check_fault()
 
     def check_fault(self) -> None:

@@ -30,6 +30,9 @@ BAD_FRAMES_PER_SECOND: Final = 5000
 """Rate at which a line is given up: well above a bad cable at full USB speed, below a jammed one."""
 
 
+_LOOK_S: Final = 0.05
+"""Longest time between two looks at the rails while one is raised."""
+
 _BLIND: Final = (m.Pulse, m.PulseMap)
 """Requests on an array that convert nothing."""
 
@@ -102,7 +105,6 @@ class VirtualMcu:
         )
         self._firmware = Firmware(chip, self._permits, LimitStore(flash), self._supply, self._log)
         self._operation: _Operation | None = None
-        self._safes = 0
         self.dropped_bytes = 0
         """To the host, dropped by the line because it was not read; whoever has the line counts them."""
         self._handlers: Handlers = {
@@ -143,11 +145,13 @@ class VirtualMcu:
         self._serve(b"", now)
         if self._operation is not None or self._firmware.jobs.running:
             return 0.0
-        return self._permits.lease.left(now)
+        left_s = self._permits.lease.left(now)
+        return min(left_s, _LOOK_S) if left_s is not None and self._supply.is_raised else left_s
 
     def follow_wall(self) -> None:
         """Tie the chip's clock to the wall's from now on."""
         self._pace = RealPace(self.chip, self._clock)
+        self._firmware.pulser.follows_wall = True
 
     @property
     def chip(self) -> VirtualChip:
@@ -170,19 +174,19 @@ class VirtualMcu:
             self._refuse(inbound, Refused(Status.UNKNOWN_OPCODE, f"no request {inbound.opcode:#04x}"))
             return
         try:
+            self._permits.check_class(request)
             asked = request.unpack(inbound.payload)
             outcome = self._handlers[request](asked)
+            if isinstance(outcome, Message):
+                self._session.reply(inbound, outcome)
+            else:
+                self._begin(_Operation(inbound, asked, outcome))
         except WireError as error:
             self._refuse(inbound, Refused(Status.BAD_MESSAGE, str(error)))
         except Refused as refusal:
             self._refuse(inbound, refusal)
         except Exception as error:
             self._fail(inbound, request.CLASS, error)
-        else:
-            if isinstance(outcome, Message):
-                self._session.reply(inbound, outcome)
-            else:
-                self._begin(_Operation(inbound, asked, outcome))
 
     def _begin(self, operation: _Operation) -> None:
         """Write an effect down before anything of it is carried out."""
@@ -214,9 +218,15 @@ class VirtualMcu:
             self._operation = None
             if not self._firmware.jobs.running:
                 self._log.close(Executed.YES)
-            self._session.reply(operation.inbound, end.value)
+            self._answer(operation, end.value)
         except Exception as error:
             self._operation = None
+            self._fail(operation.inbound, operation.request.CLASS, error)
+
+    def _answer(self, operation: _Operation, reply: Message) -> None:
+        try:
+            self._session.reply(operation.inbound, reply)
+        except ValueError as error:
             self._fail(operation.inbound, operation.request.CLASS, error)
 
     def _continue_job(self) -> None:
@@ -230,6 +240,7 @@ class VirtualMcu:
             _log.exception("job %d failed", jobs.last_id)
             self._make_safe(Fault.INTERNAL)
         if not jobs.running:
+            self._firmware.job_over()
             self._log.close(Executed.YES if jobs.last_state is JobState.DONE else Executed.PARTIAL)
 
     # Safety
@@ -240,11 +251,16 @@ class VirtualMcu:
             self._make_safe(fault)
         if self._permits.lease.left(now) != 0.0:
             return
-        acts = self._operation is not None and self._operation.is_effect
-        if acts or self._firmware.jobs.needs_lease or self._supply.is_raised:
+        if self._holds_voltage:
             self._make_safe(Fault.LEASE_LAPSED)
         else:
             self._permits.lease.drop()
+
+    @property
+    def _holds_voltage(self) -> bool:
+        """Whether something goes on that only a lease permits."""
+        acts = self._operation is not None and self._operation.is_effect
+        return acts or self._firmware.jobs.needs_lease or self._supply.is_raised
 
     def _make_safe(self, fault: Fault) -> None:
         """Zero the outputs, end what uses them, drop the lease; latch `fault` if there is one."""
@@ -254,6 +270,7 @@ class VirtualMcu:
         self._end_operation(fault)
         if self._firmware.jobs.running:
             self._firmware.jobs.abort(fault)
+            self._firmware.job_over()
             self._log.close(Executed.PARTIAL)
 
     def _forget_operation(self) -> _Operation | None:
@@ -279,7 +296,7 @@ class VirtualMcu:
         if request.protocol_major != m.PROTOCOL_MAJOR:
             reason = f"board speaks protocol {m.PROTOCOL_MAJOR}, host {request.protocol_major}"
             raise Refused(Status.VERSION_MISMATCH, reason)
-        self._permits.read_only = request.schema_hash != m.SCHEMA_HASH
+        self._permits.read_only = request.schema_hash != m.SCHEMA_HASH and not request.force
         self._permits.lease.orphan()
         self._forget_operation()
         self._firmware.forget_session()
@@ -298,11 +315,14 @@ class VirtualMcu:
             firmware="sim_chip 0.1.0",
             board="virtual chip",
             serial=f"{self.chip.parameters.name}-{self.chip.seed}",
+            safes=self._session.safes,
         )
 
     def _arm(self, request: m.Arm) -> Reply:
         self._permits.check_fault()
         check_range("ttl_ms", request.ttl_ms, MIN_TTL_MS, MAX_TTL_MS)
+        if self._permits.lease.is_orphaned and self._holds_voltage:
+            raise Refused(Status.BUSY, "what a host that is gone left on ends with its lease")
         self._permits.lease.arm(request.ttl_ms / 1000, self._clock())
         return self._state()
 
@@ -314,7 +334,6 @@ class VirtualMcu:
         return self._state()
 
     def _safe(self, _: m.Safe) -> Reply:
-        self._safes += 1
         self._make_safe(Fault.NONE)
         return self._state()
 
@@ -331,6 +350,6 @@ class VirtualMcu:
             bad_frames=self._session.bad_frames,
             log_lost=int(self._log.lost),
             limits_lost=int(self._firmware.limits.lost),
-            safes=self._safes,
+            safes=self._session.safes,
             dropped_bytes=min(self.dropped_bytes, 0xFFFFFFFF),
         )

@@ -1,6 +1,6 @@
 """Write-and-verify of one array in the microcontroller: the job behind `StartProgram`."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from firmware_protocol.write_verify import DevicePulses, WriteVerify, ladders
 from sim_chip.chip import VirtualChip
 from sim_chip.guard import PulseRules, Refused, check_range
 from sim_chip.parameters import ChipParameters
-from sim_chip.pulses import PulseBatch
+from sim_chip.pulses import Give, PulseBatch
 from sim_chip.readout import CODE_MASK, READS_PER_SLICE, check_gain
 
 Indices = NDArray[np.intp]
@@ -57,7 +57,7 @@ class Program:
         except ValueError as error:
             raise Refused(Status.BAD_ARGUMENT, str(error)) from None
 
-    def rounds(self, chip: VirtualChip, give: Callable[[PulseBatch], None]) -> Generator[None]:
+    def rounds(self, chip: VirtualChip, give: Give) -> Generator[None]:
         """Run the job in slices; when the generator ends, the job has."""
         rule = self._rule
         yield from self._read(rule.active, chip)
@@ -65,7 +65,7 @@ class Program:
             for direction in (SET, RESET):
                 pulses = rule.pulses(direction)
                 if pulses.devices.size:
-                    give(self._batch(pulses))
+                    yield from self._give(pulses, give)
             yield from self._read(rule.active, chip)
         self.state = JobState.STOPPED if self.stop_wanted and rule.active.size else JobState.DONE
 
@@ -83,6 +83,15 @@ class Program:
             self._rule.take(part, (words.astype(np.int64) & CODE_MASK).sum(axis=1))
             self._conversions += part.size * reads
             yield
+
+    def _give(self, pulses: DevicePulses, give: Give) -> Generator[None]:
+        given = 0
+        try:
+            for given in give(self._batch(pulses), 1):  # noqa: B007 - how far it came, below
+                yield
+        finally:
+            if given < pulses.devices.size:
+                self._rule.cut_off(pulses, given)
 
     def _batch(self, pulses: DevicePulses) -> PulseBatch:
         rows, cols = np.divmod(pulses.devices, self._cols)

@@ -1,7 +1,8 @@
 """Pulses as the microcontroller gives them: checked against the limits, then one batch after another."""
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,10 @@ _ROUNDS_PER_SLICE = 32
 _DWELLS_PER_SLICE = 64
 """Most steps of a staircase between two such looks."""
 
+_SLICE_NS = 10_000_000
+"""Most of the chip's time between two such looks where it is the wall's, and most that a bound on the pulses
+per second is averaged over."""
+
 
 @dataclass(frozen=True)
 class PulseBatch:
@@ -31,6 +36,19 @@ class PulseBatch:
     cols: NDArray[np.intp]
     volt_codes: NDArray[np.uint16]
     gate_codes: NDArray[np.uint16]
+
+    def parts(self, most: int) -> Iterator[Self]:
+        """The same in batches of at most so many devices; at least one batch."""
+        for first in range(0, max(1, self.rows.size), most):
+            part = slice(first, first + most)
+            volts, gates = self.volt_codes[part], self.gate_codes[part]
+            yield replace(
+                self, rows=self.rows[part], cols=self.cols[part], volt_codes=volts, gate_codes=gates
+            )
+
+
+Give = Callable[[PulseBatch, int], Generator[int, None, int]]
+"""Gives every device of a batch so many pulses, in slices: yields the pulses so far, returns all."""
 
 
 def same_pulse(request: Pulse, chip: VirtualChip, rules: PulseRules) -> PulseBatch:
@@ -83,6 +101,8 @@ class Pulser:
         self._chip = chip
         self.pulses_per_second = 0
         """Most pulses in a second of the chip's time; 0 for no bound."""
+        self.follows_wall = False
+        """Whether the chip's time is the wall's, and with it the lease's."""
 
     @property
     def total(self) -> int:
@@ -115,8 +135,9 @@ class Pulser:
     ) -> Generator[int, None, NDArray[np.int64]]:
         """Give one device a staircase; yields the steps so far, returns a word per step."""
         words = []
-        for first in range(0, volt_codes.size, _DWELLS_PER_SLICE):
-            part = volt_codes[first : first + _DWELLS_PER_SLICE]
+        most = min(_DWELLS_PER_SLICE, self._most_pulses(request.dwell_ns))
+        for first in range(0, volt_codes.size, most):
+            part = volt_codes[first : first + most]
             before = self._chip.clock_ns
             found = self._chip.sweep(
                 request.array,
@@ -134,8 +155,21 @@ class Pulser:
 
     def give_in_slices(self, batch: PulseBatch, count: int) -> Generator[int, None, int]:
         """Give every device one pulse, then the next, `count` times around; yields the pulses so far."""
-        around = max(1, min(_ROUNDS_PER_SLICE, _PULSES_PER_SLICE // max(1, batch.rows.size)))
+        most, done = self._most_pulses(batch.width_ns), 0
+        around = max(1, min(_ROUNDS_PER_SLICE, most // max(1, batch.rows.size)))
         for first in range(0, count, around):
-            self.give(batch, min(around, count - first))
-            yield min(first + around, count) * batch.rows.size
-        return count * batch.rows.size
+            rounds = min(around, count - first)
+            for part in batch.parts(most):
+                self.give(part, rounds)
+                done += rounds * part.rows.size
+                yield done
+        return done
+
+    def _most_pulses(self, width_ns: int) -> int:
+        """Pulses in a slice: no lease and no bound on the pulses per second is exceeded by more."""
+        most, timing = _PULSES_PER_SLICE, self._chip.parameters.timing
+        if self.follows_wall:
+            most = _SLICE_NS // (timing.pulse_setup_ns + timing.pulse_switch_ns + width_ns)
+        if self.pulses_per_second:
+            most = min(most, self.pulses_per_second * _SLICE_NS // 1_000_000_000)
+        return max(1, most)

@@ -1,6 +1,6 @@
 """A fault scan of one array, on integer codes alone: the loop behind `StartScan`."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from firmware_protocol.plans import ScanCodes, ScanPlan
 from firmware_protocol.status import Fault
 from sim_chip.chip import VirtualChip
 from sim_chip.guard import PulseRules, check_range
-from sim_chip.pulses import PulseBatch
+from sim_chip.pulses import Give, PulseBatch
 from sim_chip.readout import CODE_MASK, READS_PER_SLICE, check_gain
 
 Flags = NDArray[np.bool_]
@@ -94,7 +94,7 @@ class ScanJob:
         for direction, codes in self._volt_codes.items():
             rules.check_codes(direction, codes.tolist(), [self._gates[direction]])
 
-    def rounds(self, give: Callable[[PulseBatch], None]) -> Generator[None]:
+    def rounds(self, give: Give) -> Generator[None]:
         """Run the job in slices; when the generator ends, the job has."""
         for _ in range(self._request.looks):
             yield from self._look()
@@ -107,21 +107,21 @@ class ScanJob:
                 return
             waiting = self._chosen & (self._tally.moved_at == 0)
             rising = waiting & (self._tally.started_low ^ turn)
-            self._pulse(SET, pair, rising, give)
-            self._pulse(RESET, pair, waiting & ~rising, give)
+            yield from self._pulse(SET, pair, rising, give)
+            yield from self._pulse(RESET, pair, waiting & ~rising, give)
             yield from self._look()
             self._tally.judge(self._last, pair)
             self._round += 1
         yield from self._lower(give)
         self.state = JobState.DONE
 
-    def _lower(self, give: Callable[[PulseBatch], None]) -> Generator[None]:
+    def _lower(self, give: Give) -> Generator[None]:
         high = self._chosen & (self._tally.moved_at > 0)
         for pair in range(self._request.pairs if self._request.lower else 0):
             high &= self._last >= self._request.turning
             if not high.any():
                 return
-            self._pulse(RESET, pair, high, give)
+            yield from self._pulse(RESET, pair, high, give)
             self._lowered[high] += 1
             yield from self._look()
 
@@ -136,15 +136,19 @@ class ScanJob:
             self._conversions += part.size * request.reads
             yield
 
-    def _pulse(self, direction: int, pair: int, chosen: Flags, give: Callable[[PulseBatch], None]) -> None:
+    def _pulse(self, direction: int, pair: int, chosen: Flags, give: Give) -> Generator[None]:
         devices = np.flatnonzero(chosen)
         if not devices.size:
             return
         rows, cols = np.divmod(devices, self._chip.parameters.cols)
         volts = np.full(devices.size, self._volt_codes[direction][pair], np.uint16)
         gates = np.full(devices.size, self._gates[direction], np.uint16)
-        give(PulseBatch(self.array, direction, self._request.width_ns, rows, cols, volts, gates))
-        self._pulses[devices] += 1
+        batch = PulseBatch(self.array, direction, self._request.width_ns, rows, cols, volts, gates)
+        before = 0
+        for given in give(batch, 1):
+            self._pulses[devices[before:given]] += 1
+            before = given
+            yield
 
     def abort(self, fault: Fault) -> None:
         """The job was ended from outside, in mid-round."""

@@ -3,7 +3,7 @@
 import heapq
 import random
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 from crc32c import crc32c
 
@@ -51,6 +51,8 @@ class Board:
     staging: bytearray = field(default_factory=bytearray)
     result: bytes = b""
     order: list[int] = field(default_factory=list)
+    executed_at: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Boot id and requests for safety, when an effect was executed, by its number."""
     safes: int = 0
     refuse: set[int] = field(default_factory=set)
     is_slow: bool = False
@@ -100,12 +102,15 @@ class Board:
                 return self.welcome(), Status.OK
             case Safe():
                 self.safes += 1
-                return StateReply(*[0] * len(fields(StateReply))), Status.OK
+                self.end_effects()
+                nothing = StateReply(*[0] * len(fields(StateReply)))
+                return replace(nothing, safes=self.session.safes), Status.OK
             case Wait(number):
                 if number in self.refuse:
                     return Refusal(Executed.NO, 0, "refused"), Status.OVER_LIMIT
                 self.executed[number] += 1
                 self.order.append(number)
+                self.executed_at[number] = self.boot_id, self.session.safes
                 if self.crashes_next:
                     raise Crash
                 return Waited(number), Status.OK
@@ -124,10 +129,16 @@ class Board:
                 return Started(request.job_id), Status.OK
         return Refusal(Executed.NO, 0, "no handler"), Status.UNKNOWN_OPCODE
 
+    def end_effects(self) -> None:
+        """What is under way is not carried out any more."""
+        for inbound in [inbound for inbound in self.held if inbound.opcode == Wait.OPCODE]:
+            self.held.remove(inbound)
+            self.session.reply(inbound, Refusal(Executed.NO, 0, "ended"), Status.ABORTED)
+
     def welcome(self) -> Welcome:
         return Welcome(
             PROTOCOL_MAJOR, PROTOCOL_MINOR, SCHEMA_HASH, self.boot_id, 0, self.window, MAX_PAYLOAD,
-            65536, 65536, 0, 0, "bench", "bench", "0",
+            65536, 65536, 0, 0, "bench", "bench", "0", self.session.safes,
         )  # fmt: skip
 
 

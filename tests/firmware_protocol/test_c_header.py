@@ -184,7 +184,7 @@ def test_a_record_reads_back_as_it_was_written(tmp_path):
 
 def test_the_record_holds_replies_numbers_and_the_frame_header():
     lines = released.present().lines
-    assert {"07 PURE ClearFault(fault:B) -> State", "Status.BUSY = 41", "SET = 1"} <= lines
+    assert {"07 SETTING ClearFault(fault:B) -> State", "Status.BUSY = 41", "SET = 1"} <= lines
     assert any(line.startswith("frame header(major:B, kind:B") for line in lines)
 
 

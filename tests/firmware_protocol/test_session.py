@@ -3,11 +3,12 @@
 import pytest
 from session_bench import HELLO, Bench, Board, Faults
 
-from firmware_protocol.frame import Decoder, Frame, Kind, encode
-from firmware_protocol.host_session import TRIES, HostSession, Outcome, State
-from firmware_protocol.messages import MAX_PAYLOAD, OpenReport, Safe, Stage, Wait
+from firmware_protocol.frame import DELIMITER, Decoder, Frame, Kind, encode
+from firmware_protocol.host_session import AT_WORK_S, TRIES, HostSession, Outcome, State
+from firmware_protocol.messages import MAX_PAYLOAD, Arm, GetBook, OpenReport, Safe, Stage, TightenLimits, Wait
 from firmware_protocol.session import distance, follows
 from firmware_protocol.status import Status
+from firmware_protocol.wire import layout
 
 OK = [("answered", Status.OK)]
 
@@ -65,7 +66,7 @@ def test_a_request_older_than_the_kept_replies_is_stale(bench):
 def test_a_request_under_execution_is_not_executed_again(bench):
     bench.board.is_slow = True
     data = request(bench, 0, 5)
-    assert bench.board.feed(data + data, 0.0) == b""
+    assert said(bench.board.feed(data + data, 0.0)) == [(Kind.NOTICE, Status.AT_WORK)]
     assert said(bench.board.work(0.0)) == [(Kind.REPLY, Status.OK)]
     assert bench.board.executed == {5: 1}
 
@@ -194,13 +195,144 @@ def test_an_armed_link_never_waits_longer_than_a_quarter_second(bench):
     assert max(waits) <= 0.2500001
 
 
-def test_a_slow_request_is_not_repeated_before_its_time(bench):
-    bench.board.is_slow = True
-    ticket = bench.host.submit(Wait(1), 2.0)
-    bench.board.feed(bench.host.transmit(bench.now), bench.now)
-    assert bench.host.next_deadline >= bench.now + 2.0
-    bench.host.receive(bench.board.work(bench.now), bench.now + 1.9)
+def worked_on(bench, ticket, until_s):
+    """Let a slow board be at work on what it has; the longest silence of the host's, seconds."""
+    silence_s, heard_s = 0.0, bench.now
+    while bench.now < until_s and ticket.outcome is Outcome.OPEN:
+        bench.host.receive(bench.board.feed(bench.host.transmit(bench.now), bench.now), bench.now)
+        bench.now = bench.host.next_deadline or bench.now
+        silence_s, heard_s = max(silence_s, bench.now - heard_s), bench.now
+    return silence_s
+
+
+@pytest.mark.parametrize(("armed", "longest_s"), [(True, 0.25), (False, 1.0)])
+@pytest.mark.parametrize("expect_s", [0.0, 20.0])
+def test_a_board_at_work_is_waited_for_and_hears_its_host_all_the_time(bench, armed, longest_s, expect_s):
+    bench.board.is_slow, bench.host.armed = True, armed
+    ticket = bench.host.submit(Wait(1), expect_s)
+    assert worked_on(bench, ticket, bench.now + 30) <= longest_s + 1e-9
+    assert bench.host.size.bytes == MAX_PAYLOAD, "a request that arrived is no frame that failed"
+    bench.host.receive(bench.board.work(bench.now), bench.now)
     assert outcomes([ticket]) == OK
+    assert bench.board.executed == {1: 1}
+
+
+def test_a_board_that_says_for_ever_that_it_is_at_work_is_given_up(bench):
+    bench.board.is_slow = True
+    ticket = bench.host.submit(Wait(1), 5.0)
+    before = bench.now
+    worked_on(bench, ticket, bench.now + 1000)
+    assert ticket.outcome is Outcome.UNKNOWN
+    assert AT_WORK_S < bench.now - before < AT_WORK_S + 15
+
+
+def test_the_host_is_quick_to_repeat_as_soon_as_it_has_asked_for_the_lease(bench):
+    bench.host.submit(Arm(2000))
+    last = bench.host.submit(Wait(1), 8.0)
+    silence_s = 0.0
+    while last.outcome is Outcome.OPEN:
+        bench.host.transmit(bench.now)
+        silence_s = max(silence_s, (bench.host.next_deadline or bench.now) - bench.now)
+        bench.now = bench.host.next_deadline or bench.now
+    assert silence_s <= 0.25 + 1e-9
+
+
+def test_nothing_that_was_asked_before_a_request_for_safety_happens_after_it(bench):
+    tickets = [bench.host.submit(Wait(n)) for n in range(3)]
+    late = bench.host.transmit(0.0)
+    bench.board.feed(DELIMITER + encode(Frame(Kind.REQUEST, Safe.OPCODE, 7, 7)), 0.0)
+    bench.host.receive(bench.board.feed(late, 0.0), 0.0)
+    assert [ticket.status for ticket in tickets] == [Status.MADE_SAFE, Status.DISCARDED, Status.DISCARDED]
+    assert not bench.board.executed
+
+
+def test_what_waits_in_the_board_is_refused_when_safety_is_asked_for(bench):
+    bench.board.is_slow = True
+    tickets = [bench.host.submit(Wait(n)) for n in range(3)]
+    bench.board.feed(bench.host.transmit(0.0), 0.0)
+    bench.run(bench.host.submit(Safe()))
+    bench.board.is_slow = False
+    bench.host.receive(bench.board.work(0.0), 0.0)
+    bench.run(*tickets)
+    assert [ticket.status for ticket in tickets] == [Status.ABORTED, Status.DISCARDED, Status.DISCARDED]
+    assert not bench.board.executed
+
+
+def test_who_did_not_ask_for_safety_can_only_look_until_it_begins_anew(bench):
+    stranger = HostSession(0x12345678)
+    stranger.submit(Safe())
+    bench.board.feed(stranger.transmit(0.0), 0.0)
+    looking, effect = bench.run(bench.host.submit(Stage(0, b"")), bench.host.submit(Wait(1)))
+    assert (looking.status, effect.status) == (Status.OK, Status.MADE_SAFE)
+    bench.run(bench.host.hello(HELLO, 5, 5, resumes=True))
+    assert bench.run(bench.host.submit(Wait(2)))[0].status == Status.MADE_SAFE
+    bench.run(bench.host.hello(HELLO, 6, 6))
+    assert outcomes(bench.run(bench.host.submit(Wait(3)))) == OK
+    assert bench.board.executed == {3: 1}
+
+
+def test_who_asked_for_safety_goes_on_whatever_copies_of_it_arrive(bench):
+    bench.host.submit(Safe())
+    copies = bench.host.transmit(0.0) * 5
+    bench.host.receive(bench.board.feed(copies, 0.0), 0.0)
+    assert bench.board.safes == 5, "each of them is carried out"
+    assert outcomes(bench.run(bench.host.submit(Wait(1)))) == OK
+
+
+def test_a_session_ends_before_the_count_of_requests_for_safety_comes_round(bench):
+    for n in range(256):
+        bench.board.feed(DELIMITER + encode(Frame(Kind.REQUEST, Safe.OPCODE, 7, n)), 0.0)
+    ticket = bench.run(bench.host.submit(Wait(1)))[0]
+    assert ticket.outcome is Outcome.UNKNOWN
+    assert not bench.board.executed
+
+
+def test_safety_stands_behind_a_tenth_of_a_second_of_a_slow_line_at_most():
+    byte_s = 1 / 11_520
+    bench = Bench()
+    bench.delay_s = 0.01
+    bench.open()
+    for _ in range(3):
+        ticket = bench.host.submit(Stage(0, bytes(100)))
+        reply = bench.board.feed(bench.host.transmit(bench.now), bench.now)
+        bench.now += (150 + len(reply)) * byte_s
+        bench.host.receive(reply, bench.now)
+        assert outcomes([ticket]) == OK
+    for n in range(20):
+        bench.host.submit(Stage(512 * n, bytes(512)))
+    assert len(bench.host.transmit(bench.now)) * byte_s < 0.12
+    safe = bench.host.submit(Safe())
+    data = bench.host.transmit(bench.now)
+    assert [frame.opcode for frame in Decoder().feed(data)] == [Safe.OPCODE], "nothing else is put before it"
+    assert safe.outcome is Outcome.OPEN
+
+
+def test_a_host_that_sends_more_than_the_window_is_told_so():
+    bench = Bench(board=Board(is_slow=True))
+    bench.board.is_slow = False
+    bench.open()
+    bench.board.is_slow = True
+    data = b"".join(request(bench, n, n) for n in range(50))
+    notices = said(bench.board.feed(data, 0.0))
+    assert notices == [(Kind.NOTICE, Status.OUT_OF_ORDER)] * (50 - bench.board.window)
+
+
+@pytest.mark.parametrize("asked", [GetBook(), TightenLimits(*[1] * 6, (0,) * 16, (1,) * 16)])
+def test_long_frames_that_cannot_be_cut_are_tried_until_one_passes(asked):
+    """At 1 bit in 1000 wrong both ways succeed with p = 0.2; of 200 such requests all do with p > 0.99."""
+    sizes = [layout(kind).fixed.size for kind in (type(asked), asked.REPLY)]
+    frames = [encode(Frame(Kind.REQUEST, 0, 1, 1, payload=bytes(size))) for size in sizes]
+    passes = 0.999 ** (8 * sum(map(len, frames)))
+    host = HostSession()
+    bench = Bench()
+    bench.host = host
+    bench.open()
+    host.submit(asked)
+    tries = 0
+    while host.state is State.OPEN:
+        tries += len(Decoder().feed(host.transmit(bench.now)))
+        bench.now = host.next_deadline or bench.now
+    assert 200 * (1 - passes) ** tries < 0.01
 
 
 def test_a_slow_line_is_learned_without_endless_repetition():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from session_bench import HELLO, Board
 
+from firmware_protocol.frame import Frame, Kind, encode
 from firmware_protocol.host_session import HostSession, Outcome, State
 from firmware_protocol.messages import Safe, Stage, Wait
 from firmware_protocol.status import Status
@@ -28,6 +29,15 @@ class BadLine(RuleBasedStateMachine):
         """All that the host ever sent."""
         self.effects = []
         self.unaware = {}
+        self.asked_at = {}
+        """Boot id and requests for safety, when an effect was asked for."""
+        self.ignorant_of = (0, 0)
+        """Boot id and number of the last request for safety by another that this host was not told of."""
+        self.forbidden = set()
+        """Effects asked for while that was so."""
+        self.learns = []
+        """Own requests, of which the answer tells how often safety was asked for."""
+        self.strangers = 0
         self.hellos = 0
 
     @initialize(slow=st.booleans())
@@ -36,9 +46,29 @@ class BadLine(RuleBasedStateMachine):
         self.greet()
         self.quiet()
 
-    def greet(self, first=65530):
+    def greet(self, first=65530, resumes=False):
         self.hellos += 1
-        self.host.hello(HELLO, self.hellos * 40503 % 65536, first)
+        ticket = self.host.hello(HELLO, self.hellos * 40503 % 65536, first, resumes=resumes)
+        self.learns += [] if resumes else [ticket]
+
+    @rule(data=st.data())
+    def another_asks_for_safety(self, data):
+        """Between any two frames, on another way to the board."""
+        frames = self.line[True]
+        self.line[True], rest = [], frames[data.draw(st.integers(0, len(frames))) :]
+        for frame in frames[: len(frames) - len(rest)]:
+            self.deliver(True, frame)
+        self.strangers += 1
+        self.board.feed(encode(Frame(Kind.REQUEST, Safe.OPCODE, 1, self.strangers)), self.now)
+        self.line[True] = rest + self.line[True]
+        self.ignorant_of = self.board.boot_id, self.board.session.safes
+
+    @property
+    def is_ignorant(self):
+        """With the board's processor the count of requests for safety begins anew, for whoever resumes."""
+        boot_id, safes = self.ignorant_of
+        told = [t.request.REPLY.unpack(t.payload) for t in self.learns if t.outcome is Outcome.ANSWERED]
+        return boot_id == self.board.boot_id and all(reply.safes < safes for reply in told)
 
     @rule(refused=st.sampled_from([False, False, False, True]), count=st.integers(1, 12))
     def ask_effects(self, refused, count):
@@ -49,6 +79,9 @@ class BadLine(RuleBasedStateMachine):
             self.unaware[number] = [
                 n for n, ticket in enumerate(self.effects) if ticket.outcome is Outcome.OPEN
             ]
+            self.asked_at[number] = self.board.boot_id, self.board.session.safes
+            if self.is_ignorant:
+                self.forbidden.add(number)
             self.effects.append(self.host.submit(Wait(number)))
 
     @rule(kind=st.sampled_from(["pure", "safe", "withdraw"]), size=st.integers(0, 300))
@@ -56,7 +89,8 @@ class BadLine(RuleBasedStateMachine):
         if kind == "withdraw":
             self.host.withdraw()
         else:
-            self.host.submit(Stage(0, bytes(size)) if kind == "pure" else Safe())
+            ticket = self.host.submit(Stage(0, bytes(size)) if kind == "pure" else Safe())
+            self.learns += [ticket] if kind == "safe" else []
 
     @rule()
     def exchange_well(self):
@@ -74,7 +108,18 @@ class BadLine(RuleBasedStateMachine):
 
     @rule(
         trouble=st.sampled_from(
-            ["reset", "crash", "unplug", "greet", "stall", "noise", "echo", "reset echo", "greet echo"]
+            [
+                "reset",
+                "crash",
+                "unplug",
+                "greet",
+                "resume",
+                "stall",
+                "noise",
+                "echo",
+                "reset echo",
+                "greet echo",
+            ]
         ),
         noise=st.binary(max_size=40),
     )
@@ -88,6 +133,8 @@ class BadLine(RuleBasedStateMachine):
                 self.line = {True: [], False: []}
             case "greet":
                 self.greet()
+            case "resume":
+                self.greet(resumes=True)
             case "stall":
                 self.now += 30
             case "noise":
@@ -152,6 +199,15 @@ class BadLine(RuleBasedStateMachine):
                 assert not happened
             else:
                 assert ticket.outcome in (Outcome.OPEN, Outcome.UNKNOWN)
+
+    @invariant()
+    def nothing_asked_before_a_request_for_safety_happens_after_it(self):
+        for number, then in self.board.executed_at.items():
+            assert self.asked_at[number] == then
+
+    @invariant()
+    def nobody_goes_on_in_ignorance_of_a_request_for_safety(self):
+        assert not any(self.board.executed[number] for number in self.forbidden)
 
     @invariant()
     def nothing_runs_past_a_refusal_its_author_had_not_seen(self):

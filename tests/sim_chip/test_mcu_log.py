@@ -309,7 +309,6 @@ def test_a_job_keeps_the_pace_it_was_started_with(host):
     before = host.ask(m.GetBook()).clock_ns
     host.start(TARGETS, max_rounds=3)
     host.hello(number=2)
-    host.arm()
     job = host.run_job(1)
     assert host.ask(m.GetBook()).clock_ns - before >= job.pulses * 1_000_000
 

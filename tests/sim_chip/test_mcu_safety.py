@@ -11,6 +11,7 @@ from firmware_protocol.jobs import JobState
 from firmware_protocol.rails import Rail
 from firmware_protocol.status import Executed, Fault, Status
 from firmware_protocol.wire import OpClass, Request, Vector, layout
+from sim_chip.firmware import MOST_CLOCK_NS
 
 GROUND = 32767
 VOLT = 36044  # 1.0 V
@@ -273,14 +274,24 @@ def test_a_job_outlives_its_session_only_until_the_lease_lapses(host):
     assert host.ask(m.GetState()).job_state == JobState.ABORTED
 
 
-def test_a_new_session_that_arms_in_time_keeps_the_job_going(host):
+def test_a_new_session_cannot_keep_the_job_of_a_dead_host_going(host):
     start_endless_job(host, ttl_ms=500)
     host.hello(number=2)
+    assert host.refused(m.Arm(2000)) is Status.BUSY
+    host.clock.now += 0.4
+    assert host.refused(m.Arm(2000)) is Status.BUSY
+    host.clock.now += 0.11
+    assert host.ask(m.GetState()).job_state == JobState.ABORTED
+
+
+def test_a_new_session_cannot_keep_a_rail_up_that_a_dead_host_raised(host):
     host.arm(500)
-    host.clock.now += 0.4
-    host.ask(m.GetState())
-    host.clock.now += 0.4
-    assert host.ask(m.GetState()).job_state == JobState.RUNNING
+    host.ask(m.SetRail(Rail.VP_PAD, 40_000))
+    host.hello(number=2)
+    assert host.refused(m.Arm(2000)) is Status.BUSY
+    host.clock.now += 0.51
+    assert host.ask(m.GetState()).fault == Fault.LEASE_LAPSED
+    assert outputs(host) == [GROUND] * 3
 
 
 def test_another_major_version_is_refused(make_host):
@@ -291,7 +302,63 @@ def test_another_major_version_is_refused(make_host):
 def test_a_session_with_other_layouts_may_only_read(host):
     host.hello(number=2, schema_hash=m.SCHEMA_HASH ^ 1)
     host.read_sums(row_count=1)
-    assert host.refused(m.Wait(1)) is Status.READ_ONLY
+    for request in (m.Wait(1), m.Arm(500), m.ClearFault(0), m.SetSampling(0, 20), m.SelectProbe(0, 0, 0)):
+        assert host.refused(request) is Status.READ_ONLY
+
+
+def test_a_session_with_other_layouts_may_do_all_when_forced(host):
+    hello = m.Hello(m.PROTOCOL_MAJOR, 0, m.SCHEMA_HASH ^ 1, m.MAX_PAYLOAD, force=1)
+    host.settle(host.session.hello(hello, 2, 0))
+    host.arm()
+    assert host.ask(PULSE).pulses == 6
+
+
+def test_a_raised_rail_is_looked_at_all_the_time_also_on_a_quiet_line(host):
+    host.arm(2000)
+    host.ask(m.SetRail(Rail.VP_PAD, 40_000))
+    host.mcu.bench.stray_codes[Rail.VP_PAD] = 5000
+    due_s = host.mcu.work()
+    assert due_s is None or due_s <= 0.05
+    assert host.mcu._permits.fault is Fault.SUPPLY_OUT_OF_RANGE
+    assert outputs(host) == [GROUND] * 3
+
+
+def test_the_next_look_at_a_raised_rail_is_soon(host):
+    host.arm(2000)
+    host.ask(m.SetRail(Rail.VP_PAD, 40_000))
+    assert host.mcu.work() <= 0.05
+
+
+def test_sampling_times_do_not_outlast_their_session_and_its_job(host):
+    designed = host.ask(m.GetSampling()).sample_ns
+    host.ask(m.SetSampling(2, 20))
+    start_endless_job(host, ttl_ms=500)
+    host.hello(number=2)
+    host.clock.now += 0.51
+    host.mcu.work()
+    assert host.ask(m.GetSampling()).sample_ns == designed
+
+
+def test_a_wait_past_the_end_of_the_clock_is_refused(host):
+    host.mcu.chip.advance(MOST_CLOCK_NS - 2_000_000_000 - host.mcu.chip.clock_ns)
+    assert host.refused(m.Wait(0xFFFFFFFF)) is Status.BAD_ARGUMENT
+    host.ask(m.Wait(1000))
+    host.ask(m.GetBook())
+
+
+def too_small(_):
+    yield 0
+    return m.Waited(-1)
+
+
+@pytest.mark.parametrize(
+    ("request_", "handler"), [(m.GetBook(), lambda _: m.Waited(-1)), (m.Wait(1), too_small)]
+)
+def test_a_reply_that_does_not_fit_its_message_does_not_end_the_board(host, request_, handler):
+    host.mcu._handlers[type(request_)] = handler
+    status, _ = host.settle(host.session.submit(request_))
+    assert status is Status.INTERNAL
+    host.ask(m.GetState())
 
 
 @dataclass(frozen=True)

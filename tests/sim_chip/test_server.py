@@ -235,9 +235,10 @@ def test_a_host_that_does_not_read_never_stops_the_board(tmp_path, open_line):
     with serving("--pty", tmp_path / "chip") as (process, _):
         line = open_line(tmp_path / "chip")
         line.ask(m.ReadCells(0, 2, 1, 0, 64, 0, 64))
+        line.session.submit(m.Safe())
+        data = line.session.transmit(time.monotonic())
         for _ in range(5000):
-            line.session.submit(m.Safe())
-            line.write(line.session.transmit(time.monotonic()))
+            line.write(data)
         line.port.reset_input_buffer()
         assert line.ask(m.GetState()).armed == 0
         assert end(process) == 0
