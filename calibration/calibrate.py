@@ -11,7 +11,7 @@ from markupsafe import Markup
 from calibration.bench import Bench, make_ready
 from calibration.procedure import Calibrated, Effect, Procedure, Scope
 from chipctl.chip import Chip
-from chipctl.errors import ChipctlError
+from chipctl.errors import ChipctlError, SaturationError
 from chipctl.faults import ScanSchedule
 from chipctl.profile import ChipProfile
 from chipctl.progress import Progress
@@ -53,10 +53,10 @@ class Done:
 
     task: Task
     result: CalibrationResult | None
-    """None where it was left out because something that it needs failed."""
+    """None where it was left out because something that it needs failed, or could not be measured."""
     found: Calibrated | None
     reason: str = ""
-    """Why it was left out."""
+    """Why there is no result."""
     picture: Markup | None = None
 
     @property
@@ -77,8 +77,9 @@ def tasks_of(procedures: list[Procedure], arrays: list[int]) -> tuple[Task, ...]
 def calibrate(chip: Chip, order: Order, progress: Progress | None = None) -> Iterator[Done]:
     """Carry out tasks one after the other; each result is in `chip.profile` before it is handed out.
 
-    A task whose needs are not met by passed results is left out. Changes devices only where a procedure says
-    so, and then only those that the fault map does not name.
+    A task whose needs are not met by passed results is left out; one that this array does not let find
+    anything (too few devices that conduct, a column beyond the ADC) has a reason instead of a result.
+    Changes devices only where a procedure says so, and then only those that the fault map does not name.
 
     Raises:
         AnomalyFound: A value was so far outside its limits that something is broken, or the board latched a
@@ -90,15 +91,30 @@ def calibrate(chip: Chip, order: Order, progress: Progress | None = None) -> Ite
         if missing:
             yield Done(task, None, None, f"needs {', '.join(missing)}, which has not passed")
             continue
-        bench = _bench(chip, task, order, number, progress)
-        found = task.procedure.measure(bench)
-        values = dict(found.values)
-        result = CalibrationResult.judged(
-            task.procedure.name, values, valid_for=found.valid_for, quick=order.quick
-        )
+        found = _measured(task, _bench(chip, task, order, number, progress))
+        if isinstance(found, str):
+            yield Done(task, None, None, found)
+            continue
+        name, values = task.procedure.name, dict(found.values)
+        result = CalibrationResult.judged(name, values, valid_for=found.valid_for, quick=order.quick)
         chip.profile.keep(result, task.array)
         yield Done(task, result, found)
         _stop_if_broken(chip, task, result)
+
+
+def _measured(task: Task, bench: Bench) -> Calibrated | str:
+    """What a procedure found, or why this array does not let it find anything.
+
+    What the cable or the board has to say goes on to the caller.
+    """
+    try:
+        return task.procedure.measure(bench)
+    except (SaturationError, ValueError) as error:
+        return str(error)
+    except ChipctlError as error:
+        if type(error) is not ChipctlError:
+            raise
+        return str(error)
 
 
 def _missing(profile: ChipProfile, task: Task) -> list[str]:

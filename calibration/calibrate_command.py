@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from calibration.calibrate import (
-    AnomalyFound,
     Done,
     Freshness,
     Order,
@@ -27,6 +26,7 @@ from chipctl.chip import Chip
 from chipctl.cli.info import identity
 from chipctl.cli.options import AsJson, ChipAddress, Config, open_chip
 from chipctl.cli.screen import Bars, print_json, print_table, remark
+from chipctl.errors import ChipctlError
 from chipctl.profile import ChipProfile
 from chipctl.runs.record import Outcome, RunRecord
 from chipctl.runs.store import Run, list_runs
@@ -167,7 +167,7 @@ def _told(run: Run, done: list[Done], *, as_json: bool) -> Iterator[None]:
     stopped = ""
     try:
         yield
-    except AnomalyFound as error:
+    except ChipctlError as error:
         stopped = str(error)
         _write(run, done, f"Stopped: {stopped}")
         raise
@@ -202,7 +202,7 @@ def _summary(run: Run, done: list[Done]) -> dict[str, Any]:
             {
                 "procedure": item.task.procedure.name,
                 "array": item.task.array,
-                "verdict": "left out" if item.result is None else str(item.result.verdict),
+                "verdict": "no result" if item.result is None else str(item.result.verdict),
                 "reasons": [item.reason] if item.result is None else item.result.reasons,
                 "values": {} if item.result is None else item.result.model_dump(mode="json")["values"],
             }

@@ -27,7 +27,7 @@ def calibration_report(done: list[Done], record: RunRecord, *, state: str) -> Re
 def verdict_of(item: Done) -> str:
     """In a word, with the reason where it is not a pass."""
     if item.result is None:
-        return f"left out: {item.reason}"
+        return f"NO RESULT: {item.reason}"
     if item.result.verdict is Verdict.PASS:
         return "pass"
     return f"FAIL: {'; '.join(item.result.reasons)}"

@@ -89,6 +89,15 @@ def test_what_needs_a_failed_result_is_left_out(make_bench):
     assert done[-1].reason == "needs adcs, zeros, which has not passed"
 
 
+def test_an_array_that_tells_nothing_leaves_a_reason_and_the_rest_goes_on(make_bench):
+    bench = make_bench("ideal", conductance=np.full((64, 64), 1e-6))
+    procedures = [PROCEDURES[name] for name in (*FIRST, "transistor", "tias")]
+    done = list(calibrate(bench.chip, Order(tasks_of(procedures, [0]), quick=True)))
+    by_name = {item.task.procedure.name: item for item in done}
+    assert "0 devices conduct enough" in by_name["transistor"].reason
+    assert by_name["tias"].passed
+
+
 def test_the_plan_says_what_changes_devices_and_does_nothing(command, tmp_path):
     facts = json.loads(command("--all", "--dry-run", "--json").stdout)
     changes = {task["procedure"]: task["changes"] for task in facts["tasks"]}
