@@ -213,7 +213,7 @@ def largest(holds: Callable[[int], bool], guess: int, limit: int) -> int:
             low = tried
         else:
             high = tried
-        if 0 < low and high <= limit:
+        if low > 0 and high <= limit:
             tried = (low + high) // 2
         elif low:
             tried, stride = min(max(int(low * stride), low + 1), limit), stride**2

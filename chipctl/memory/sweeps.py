@@ -36,8 +36,8 @@ EQ6_CONTINUOUS = Paper(steps=2500, rate=3e-3, batch=256)
 STABLE = OptimalStability(softness=30)
 BOX = Aware(steps=1000, rate=2e-2, gain=4, blur=0.05)
 """One layer within its boxes."""
-FLIPPED = Aware(steps=4000, rate=2e-2, gain=8, noise=Flips(0.05), batch=256)
-"""More layers, shown cues as they will come."""
+FLIPPED = Aware(epochs=1500, rate=2e-2, gain=8, noise=Flips(0.05), batch=256)
+"""More layers, shown cues as they will come: each pattern as often, however many there are."""
 FLIPPED_BOX = replace(FLIPPED, gain=4)
 """The same within boxes, where a weight that is stuck on would saturate a steeper unit."""
 BLURRED = Aware(steps=1000, rate=1e-2, gain=8, blur=0.05)

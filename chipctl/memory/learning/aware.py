@@ -30,13 +30,15 @@ class Aware:
     averaged in closed form over the first layer, which costs no randomness and acts as a margin;
     weight_sigma: deviation of a pair's weight from its target on the chip, units of the span, drawn
     afresh at each step: what a steep gain needs on a real chip; batch: patterns per step,
-    all where None; bias: trained, or none.
+    all where None; epochs: how
+    often each is shown, which then tells the steps; bias: trained, or none.
     """
 
     noise: Noise = field(default_factory=Clean)
     blur: float = 0.0
     weight_sigma: float = 0.0
     steps: int = 1500
+    epochs: int | None = None
     rate: float = 5e-3
     final: float = 0.02
     optimiser: Optimiser = field(default_factory=RmsProp)
@@ -63,13 +65,19 @@ class Aware:
                 np.add(held, variable.values, out=held)
             return chain.learn(*next(lessons)), [chain.slopes]
 
-        losses = descend([variable], slopes_of, Descent(self.steps, self.rate, self.final, 0, self.optimiser))
+        plan = Descent(self._steps(patterns.shape[-2]), self.rate, self.final, 0, self.optimiser)
+        losses = descend([variable], slopes_of, plan)
         layers = []
         for weights, gain in zip(unpack(variable.values, sizes), gains, strict=True):
             steepness = np.full(weights.shape[:-2], gain, np.float32)
             matrix = np.ascontiguousarray(weights[..., :-1, :].swapaxes(-1, -2))
             layers.append(Layer(matrix, weights[..., -1, :].copy(), steepness))
         return layers, losses
+
+    def _steps(self, patterns: int) -> int:
+        if self.epochs is None:
+            return self.steps
+        return self.epochs * -(-patterns // min(self.batch or patterns, patterns))
 
     def _start(
         self, boxes: Sequence[Box], sizes: Sequence[int], trials: tuple[int, ...], rng: np.random.Generator

@@ -26,8 +26,11 @@ def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
 class Optimiser(Protocol):
     """How a slope becomes a change: `RmsProp`, `Adam` or `GradientDescent`."""
 
-    def mover(self, values: Array) -> Move:
-        """A function of slopes and rate that changes `values` in place, with a memory of its own."""
+    def mover(self, values: Array, kept: Array | None = None) -> Move:
+        """A function of slopes and rate that changes `values` in place, with a memory of its own.
+
+        Where `kept` is 0 nothing changes.
+        """
         ...
 
 
@@ -43,16 +46,18 @@ class RmsProp:
     memory: float = 0.98
     warm: bool = True
 
-    def mover(self, values: Array) -> Move:
+    def mover(self, values: Array, kept: Array | None = None) -> Move:
         """See `Optimiser`."""
         squares, change, scaled = (aligned(values.shape, values.dtype) for _ in range(3))
+        if kept is not None:
+            squares[kept == 0] = np.inf
         cold = self.warm
 
         def move(slopes: Array, rate: float) -> None:
             nonlocal cold
             np.multiply(slopes, slopes, out=change)
             if cold:
-                squares[...] = change
+                np.maximum(squares, change, out=squares)
                 cold = False
             np.multiply(squares, self.memory, out=squares)
             np.multiply(change, 1 - self.memory, out=change)
@@ -73,9 +78,11 @@ class Adam:
     memory: float = 0.9
     square_memory: float = 0.999
 
-    def mover(self, values: Array) -> Move:
+    def mover(self, values: Array, kept: Array | None = None) -> Move:
         """See `Optimiser`."""
         means, squares, change = (aligned(values.shape, values.dtype) for _ in range(3))
+        if kept is not None:
+            squares[kept == 0] = np.inf
         steps = 0
 
         def move(slopes: Array, rate: float) -> None:
@@ -102,12 +109,14 @@ class Adam:
 class GradientDescent:
     """The slope itself, as it is."""
 
-    def mover(self, values: Array) -> Move:
+    def mover(self, values: Array, kept: Array | None = None) -> Move:
         """See `Optimiser`."""
         change = aligned(values.shape, values.dtype)
 
         def move(slopes: Array, rate: float) -> None:
             np.multiply(slopes, rate, out=change)
+            if kept is not None:
+                np.multiply(change, kept, out=change)
             np.subtract(values, change, out=values)
 
         return move
@@ -118,7 +127,7 @@ class Variable:
     """An array under training, changed in place.
 
     rate: factor on the plan's; lower, upper: what it is kept within, None without limits; kept: 0 for
-    values that stay zero, 1 for the others, None where all may change.
+    values that stay as they are, 1 for the others, None where all may change.
     """
 
     values: Array
@@ -149,7 +158,7 @@ Slopes = Callable[[], tuple[Array, Sequence[Array]]]
 
 def descend(variables: Sequence[Variable], slopes_of: Slopes, plan: Descent) -> Array:
     """Change `variables` in place within their limits; the losses (steps, ...) before each step."""
-    moves = [plan.optimiser.mover(variable.values) for variable in variables]
+    moves = [plan.optimiser.mover(variable.values, variable.kept) for variable in variables]
     losses: list[Array] = []
     for step in range(plan.steps):
         loss, slopes = slopes_of()
@@ -163,6 +172,4 @@ def descend(variables: Sequence[Variable], slopes_of: Slopes, plan: Descent) -> 
                 np.maximum(variable.values, variable.lower, out=variable.values)
             if variable.upper is not None:
                 np.minimum(variable.values, variable.upper, out=variable.values)
-            if variable.kept is not None:
-                np.multiply(variable.values, variable.kept, out=variable.values)
     return np.array(losses, np.float32)

@@ -1,7 +1,7 @@
 """Damage to patterns: what a cue has suffered, and what noise-aware training shows."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ _LEVELS = 1 << 16  # flips are drawn from 16 random bits: p to within 8e-6
 class Noise(Protocol):
     """`Clean`, `Flips` or `Gaussian`."""
 
+    fresh: ClassVar[bool]
+    """Whether the damage differs from one time to the next."""
+
     def damage(self, states: Array, rng: np.random.Generator, out: Array) -> None:
         """Write a freshly damaged copy of `states`, any shape, to `out`."""
         ...
@@ -22,6 +25,8 @@ class Noise(Protocol):
 @dataclass(frozen=True)
 class Clean:
     """No damage."""
+
+    fresh: ClassVar[bool] = False
 
     def damage(self, states: Array, rng: np.random.Generator, out: Array) -> None:
         """See `Noise`."""
@@ -33,6 +38,7 @@ class Flips:
     """Every neuron changes its sign independently with `probability`."""
 
     probability: float
+    fresh: ClassVar[bool] = True
 
     def damage(self, states: Array, rng: np.random.Generator, out: Array) -> None:
         """See `Noise`."""
@@ -48,6 +54,7 @@ class Gaussian:
     """Every neuron is shifted by a normal deviate of standard deviation `sigma`, then clipped to [−1, 1]."""
 
     sigma: float
+    fresh: ClassVar[bool] = True
 
     def damage(self, states: Array, rng: np.random.Generator, out: Array) -> None:
         """See `Noise`."""

@@ -32,6 +32,10 @@ class Lessons:
         inputs = np.ones(shape, self.patterns.dtype)
         targets = self.patterns
         order = np.empty(0, np.intp)
+        if size == count and not self.noise.fresh:
+            inputs[..., :-1] = targets
+            while True:
+                yield inputs, targets
         while True:
             if size < count:
                 if len(order) < size:

@@ -223,3 +223,10 @@ def test_a_cycle_of_two_ends_on_the_state_that_its_parity_gives(most):
     cue = np.array([[1, -1, 1, 1]], np.int8)
     expected = cue if most % 2 == 0 else -cue
     np.testing.assert_array_equal(converge([swap], cue, max_iterations=most), expected)
+
+
+def test_epochs_tell_how_often_each_pattern_is_shown():
+    boxes = [Box.free(64, 64)]
+    for patterns, batch, steps in ((10, None, 7), (10, 4, 21), (10, 50, 7)):
+        _, losses = Aware(epochs=7, batch=batch).fit(random_patterns(patterns), boxes)
+        assert len(losses) == steps
