@@ -11,22 +11,23 @@ journal. Exit status 1 if a bound fails.
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.measure import ANY, Measured, at_most, exit_status
-from benchmarks.prove_wire import ChipFile, Counts, Running, running, targets
+from benchmarks.prove_wire import ChipFile, Counts, targets
 from chipctl.runs.journal import Entry, Journal
 from chipctl.runs.programmed import pulses_of
 from chipctl.runs.record import Outcome
@@ -101,14 +102,70 @@ class Found:
     said: list[str] = field(default_factory=list)
 
 
-def serving(place: Path, seed: int) -> AbstractContextManager[Running]:
+class Started:
+    """A process of its own, forked from one that has imported everything, so that it starts in no time."""
+
+    def __init__(self, program: str, folder: Path, *words: str) -> None:
+        self._said = folder / f"said-{uuid.uuid4().hex}"
+        self._said.touch()
+        arguments = program, str(folder), words, str(self._said)
+        self._process = _FORKED.Process(target=_alone, args=arguments)
+        self._process.start()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is there."""
+        return self._process.is_alive()
+
+    @property
+    def said(self) -> str:
+        """What it said on stderr so far."""
+        return self._said.read_text(encoding="utf-8", errors="replace")
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self._process.kill()
+        self._process.join()
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for its end, not for ever."""
+        self._process.join(seconds)
+        return not self.runs
+
+    def ended(self) -> str:
+        """Wait for its end; what it said on stderr. One that hangs is killed, and its words say so."""
+        if self.ends_within(PATIENCE_S):
+            return self.said
+        self.kill()
+        return f"hung: {self.said}"
+
+
+_FORKED = multiprocessing.get_context("forkserver")
+
+
+def _alone(program: str, folder: str, words: tuple[str, ...], said: str) -> None:
+    """Be that program, with locks of its own: other proofs may get the same numbers of pseudo-terminals."""
+    os.chdir(folder)
+    os.environ["XDG_RUNTIME_DIR"] = folder
+    for descriptor, path in ((1, os.devnull), (2, said)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), descriptor)
+    sys.argv = [program, *words]
+    import_module({"chipctl": "chipctl.cli.main", "sim-chip": "sim_chip.cli"}[program]).run()
+
+
+def served(place: Path, seed: int) -> Started:
     """A board at `place`/board that keeps its chip in `place`/state.
 
     `seed` is of the chip, and so its serial number: a host whose board is gone may find that of another proof
     at the same pseudo-terminal, and has to see that it is another one.
     """
     where = ("--pty", str(place / "board"), "--state", str(place / "state"))
-    return running("sim_chip.cli", "serve", *where, "--seed", str(seed))
+    board = Started("sim-chip", place, "serve", *where, "--seed", str(seed))
+    while "serving" not in board.said:
+        if not board.runs:
+            raise RuntimeError(f"the board did not start: {board.said}")
+        time.sleep(0.002)
+    return board
 
 
 class Case:
@@ -119,14 +176,13 @@ class Case:
         for name in ("state", "state.board"):
             shutil.copy(fresh.place / name, place / name)
         np.save(place / "targets.npy", targets(1))
-        self.stack = ExitStack()
-        self.board: Running = self.stack.enter_context(serving(place, self.seed))
+        self.board = served(place, self.seed)
 
     def __enter__(self) -> "Case":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stack.close()
+        self.board.kill()
 
     @property
     def run(self) -> Run | None:
@@ -139,52 +195,39 @@ class Case:
         """Pulses of each device of the array, as the chip counts them."""
         return ChipFile(self.place / "state").pulses[_ARRAY].reshape(_SHAPE)
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """A host that runs `chipctl`, with locks of its own: pseudo-terminals' numbers are used again."""
-        command = [sys.executable, "-c", "from chipctl.cli.main import run; run()", *words, "--json"]
-        return subprocess.Popen(
-            command,
-            cwd=self.place,
-            env=os.environ | {"XDG_RUNTIME_DIR": str(self.place)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, *words: str) -> Started:
+        """A host that runs `chipctl`."""
+        return Started("chipctl", self.place, *words, "--json")
 
-    def program(self) -> subprocess.Popen[str]:
+    def program(self) -> Started:
         """A host that programs, past the moment at which its run begins."""
         known = ("--chip", "board", "--array", str(_ARRAY), "--least", "0")
         for _ in range(_TRIES):
             before = len(list(self.place.glob("runs/*/run.json")))
             host = self.start("program", "targets.npy", *known, *self.mode)
-            while host.poll() is None:
+            while host.runs:
                 if len(list(self.place.glob("runs/*/run.json"))) > before:
                     return host
                 time.sleep(0.002)
-            if _IN_USE not in (said := ended(host)):
+            if _IN_USE not in (said := host.ended()):
                 break
             time.sleep(1.0)
         raise RuntimeError(f"programming does not start: {said}")
 
-    def go_on(self) -> subprocess.Popen[str]:
+    def go_on(self) -> Started:
         """A host that goes on with the run, or begins anew if it had no plan yet: then nothing was pulsed."""
         has_plan = self.run is not None and any(group.startswith("plan/") for group in self.run.groups())
         return self.start("resume", "--least", "0") if has_plan else self.program()
 
     def restart_board(self) -> None:
         """Serve the same chip again."""
-        self.board = self.stack.enter_context(serving(self.place, self.seed))
-
-    def kill_board(self) -> None:
-        """As a cut of its power, but for the chip's own state."""
-        self.board.process.kill()
-        self.board.process.wait()
+        self.board = served(self.place, self.seed)
 
 
 def left_alone(fresh: Fresh, mode: tuple[str, ...]) -> Undisturbed:
     """Program without a disturbance."""
     with tempfile.TemporaryDirectory() as folder, Case(Path(folder), fresh, mode) as case:
-        said = ended(case.program())
+        said = case.program().ended()
         run = case.run
         if run is None or run.record.duration_s is None:
             raise RuntimeError(f"undisturbed programming failed: {said}")
@@ -212,46 +255,35 @@ def killed(
                 again = False
                 _kill_soon(host, dice.uniform(0.5, 1.0) * usual.seconds, found, case, before)
             else:
-                found.said.append(ended(host))
+                found.said.append(host.ended())
                 time.sleep(_IN_USE in found.said[-1])
         _judge(case, usual, found)
     return found
 
 
-def ended(host: subprocess.Popen[str]) -> str:
-    """Wait for a host to end; what it said on stderr."""
-    try:
-        return host.communicate(timeout=PATIENCE_S)[1]
-    except subprocess.TimeoutExpired:
-        host.kill()
-        return f"hung: {host.communicate()[1]}"
-
-
-def _strike(case: Case, host: subprocess.Popen[str], victim: str, dice: random.Random, found: Found) -> None:
+def _strike(case: Case, host: Started, victim: str, dice: random.Random, found: Found) -> None:
     """Kill host, board or both, see to it that a board runs again, and that the host is gone."""
     found.kills += 1 if victim != "both" else 2
     if victim != "board":
         host.kill()
     if victim != "host":
-        case.kill_board()
+        case.board.kill()
         if victim == "board" and dice.random() < GIVES_UP:
-            found.said.append(ended(host))
+            found.said.append(host.ended())
         else:
             time.sleep(dice.uniform(0, 1.0))
         case.restart_board()
-    found.said.append(ended(host))
+    found.said.append(host.ended())
 
 
-def _kill_soon(host: subprocess.Popen[str], seconds: float, found: Found, case: Case, before: Counts) -> None:
+def _kill_soon(host: Started, seconds: float, found: Found, case: Case, before: Counts) -> None:
     """Kill a resumption a while after it began to pulse; not at all if it is done first."""
-    while np.array_equal(case.counters, before) and host.poll() is None:
+    while np.array_equal(case.counters, before) and host.runs:
         time.sleep(0.005)
-    try:
-        host.wait(seconds * 0.3)
-    except subprocess.TimeoutExpired:
+    if not host.ends_within(seconds * 0.3):
         found.kills += 1
         host.kill()
-    found.said.append(ended(host))
+    found.said.append(host.ended())
 
 
 def _moment(case: Case) -> str:
@@ -302,11 +334,11 @@ def _share_verified(run: Run) -> float:
 def cases(kills: int, seed: int = 0, modes: Sequence[str] = tuple(MODES)) -> Iterator[Found]:
     """`kills` cases, each with its own victim, way of programming and instant."""
     os.environ |= {"OMP_NUM_THREADS": "1"}
+    _FORKED.set_forkserver_preload([__name__, "chipctl.cli.main", "sim_chip.cli"])
     dice = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         fresh = Fresh(Path(folder), FIRST_CHIP + seed)
-        with serving(fresh.place, fresh.seed):
-            pass
+        served(fresh.place, fresh.seed).kill()
         usual = {name: left_alone(fresh, MODES[name]) for name in modes}
         for number in range(kills):
             name = modes[number // len(VICTIMS) % len(modes)]
