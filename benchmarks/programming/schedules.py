@@ -14,6 +14,7 @@ from benchmarks.programming.bench import (
     chip_of,
     seeds_of,
     uniform,
+    unlike,
     written,
 )
 from chipctl.programming import program
@@ -50,6 +51,10 @@ def measure(plan: Plan) -> Iterator[Measured]:
     yield _line("fine: rest in all", "s", ANY, [run.report.rested_seconds for run in fine])
     yield _line("fine: most pulses of one device", "", ANY, [run.report.pulses.max() for run in fine])
     yield _line("fast: most pulses of one device", "", ANY, [run.report.pulses.max() for run in fast])
+    others = [written(seed, named("fast"), unlike()) for seed in seeds]
+    yield _line("fast on devices unlike the nominal: pulses", "", ANY, [run.pulses for run in others])
+    verified = [run.converged for run in others]
+    yield _line("fast on devices unlike the nominal: verified within ±5 µS", "%", at_least(98), verified)
     differing = [_differing(seed) for seed in seeds[:HOST_CHIPS]]
     yield _line("host loop: devices that differ from the board's job", "", at_most(0), differing)
 
