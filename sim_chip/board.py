@@ -14,6 +14,7 @@ from firmware_protocol.status import ResetCause
 from sim_chip.chip import VirtualChip
 from sim_chip.faults import FaultPlan, load_plan
 from sim_chip.flash import Flash
+from sim_chip.limits import provision
 from sim_chip.mcu import VirtualMcu
 from sim_chip.presets import preset
 from sim_chip.twin import Twin, twin
@@ -94,9 +95,12 @@ class Board:
             wanted = _wanted(setup)
             self.sources = wanted.sources
             """Of a twin, where each part of it comes from, one line a subject; else empty."""
+            is_new = setup.state is None or not setup.state.exists()
             chip = _new_chip(setup, wanted) if setup.state is None else _kept_chip(setup, wanted, stack)
             self._setup = setup
             self._chip, self._flash = chip, Flash.open(board_file(setup.state)) if setup.state else Flash()
+            if is_new:
+                provision(self._flash)
             self.reset(ResetCause.POWER_ON)
             self._held = stack.pop_all()
 

@@ -72,8 +72,13 @@ class Flash:
         """Make every record unreadable, so that it counts as damaged and not as never written."""
         self._memory[_LIMITS_AT:_BYTES] = b"\xff" * (_BYTES - _LIMITS_AT)
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing was ever written, or all of it is gone."""
+        return not any(self._memory[_LIMITS_AT:_BYTES])
+
     def limits(self) -> bytes | None:
-        """The stored limits; None if none were ever stored.
+        """The stored limits; None if there are none.
 
         Raises:
             Damaged: They cannot be read.

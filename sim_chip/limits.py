@@ -61,19 +61,30 @@ NOTHING: Final = replace(
 """Limits of a board that no longer knows its own: reading at the board's own levels, and no pulse."""
 
 
+def provision(flash: Flash) -> Flash:
+    """Write into the memory of a board that is being made the limits of a new one."""
+    if flash.is_blank:
+        flash.store_limits(NEW_BOARD.pack())
+    return flash
+
+
 class LimitStore:
     """The limits in force, and those stored that hold again with every session."""
 
     def __init__(self, flash: Flash) -> None:
+        """Over the memory of a board as `provision` left it or later; one without limits has lost them."""
         self._flash = flash
-        self.lost = False
+        self.stored = self._kept() or NOTHING
+        self.lost = self._kept() is None
         """Whether limits were stored and cannot be read."""
-        try:
-            content = flash.limits()
-            self.stored = NEW_BOARD if content is None else Limits.unpack(content)
-        except (Damaged, WireError):
-            self.stored, self.lost = NOTHING, True
         self.in_force = self.stored
+
+    def _kept(self) -> Limits | None:
+        try:
+            content = self._flash.limits()
+            return None if content is None else Limits.unpack(content)
+        except (Damaged, WireError):
+            return None
 
     def tighten(self, wanted: TightenLimits) -> None:
         """Put tighter limits in force."""

@@ -19,7 +19,7 @@ from sim_chip.converters import fifo_owner
 from sim_chip.firmware import Firmware, Handlers, Reply, Steps
 from sim_chip.flash import Flash
 from sim_chip.guard import MAX_TTL_MS, MIN_TTL_MS, BadFrameWatch, Permits, Refused, check_range
-from sim_chip.limits import LimitStore
+from sim_chip.limits import LimitStore, provision
 from sim_chip.oplog import EffectLog
 from sim_chip.pace import RealPace
 from sim_chip.supply import Bench, Supply
@@ -95,7 +95,7 @@ class VirtualMcu:
         self._born = clock()
         self._cause = cause
         self.bench = Bench()
-        flash = flash or Flash()
+        flash = flash or provision(Flash())
         self._session = DeviceSession(secrets.randbits(32))
         self._storm = BadFrameWatch(bad_frames_per_second, since=self._born)
         self._permits = Permits(commissioning=commissioning)

@@ -10,7 +10,7 @@ from firmware_protocol import messages as m
 from firmware_protocol.jobs import JobState, Verdict
 from firmware_protocol.status import Executed, Fault, ResetCause, Status
 from sim_chip.flash import Flash
-from sim_chip.limits import NEW_BOARD, NOTHING
+from sim_chip.limits import NEW_BOARD, NOTHING, provision
 from sim_chip.mcu import VirtualMcu
 
 PULSE = m.Pulse(1, m.SET, 36044, 38500, 1000, 1, 0, 2, 0, 3)
@@ -20,7 +20,7 @@ TARGETS = np.full((64, 64), 100)
 
 @pytest.fixture
 def flash():
-    return Flash()
+    return provision(Flash())
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_of_an_effect_without_pulses_a_reset_leaves_open_whether_it_was(host, fl
 def test_a_log_that_is_gone_is_said_to_be_gone(host):
     host.arm()
     host.ask(PULSE)
-    reset(host, Flash())
+    reset(host, provision(Flash()))
     assert host.ask(m.GetState()).log_lost == 1
     assert log(host) == bulk.OpLog(6, ())
     host.arm()
@@ -198,7 +198,7 @@ def test_a_log_that_is_gone_is_said_to_be_gone(host):
 
 @pytest.mark.parametrize("at", [0, 300, 600, 900, 1100])
 def test_damage_anywhere_in_the_memory_is_noticed(host, at):
-    flash = Flash()
+    flash = provision(Flash())
     reset(host, flash, commissioning=True)
     host.ask(m.StoreLimits(**vars(NEW_BOARD)))
     host.arm()
@@ -292,6 +292,14 @@ def test_damaged_limits_permit_reading_and_no_pulse_until_new_ones_are_stored(ho
     host.ask(store(host, NEW_BOARD))
     host.ask(PULSE)
     assert host.ask(m.GetState()).limits_lost == 0
+
+
+def test_limits_that_are_gone_permit_no_pulse(host, flash):
+    host.read_sums(row_count=1)
+    flash._memory[64:512] = bytes(448)
+    reset(host, flash)
+    assert host.ask(m.GetState()).limits_lost == 1
+    assert host.ask(m.GetLimits()) == NOTHING
 
 
 def test_a_job_may_give_no_device_more_pulses_than_the_limit(host, plan):
