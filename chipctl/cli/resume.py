@@ -42,7 +42,7 @@ def resume_command(
     First the board is asked what became of every job that the journal does not know the end of. Then the
     whole array is read, and only devices out of tolerance are programmed further, by the run's own policy.
     """
-    path = run or _last_not_done(runs)
+    path = run.resolve() if run else _last_not_done(runs)
     found = Run.open(path)
     if found.record.kind != KIND:
         raise StorageError(f"{path.name} is no run of `chipctl program`; start its own command anew")

@@ -16,7 +16,7 @@ from chipctl.runs.journal import JOURNAL, Entry, Journal
 from chipctl.runs.store import DATA, Run, StorageError, list_runs
 from chipctl.tables import to_csv
 
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", resolve_path=True)]
 
 
 def declare(app: typer.Typer) -> None:
