@@ -22,6 +22,9 @@ LEASE_MS = 2000
 REOPEN_S = 5.0
 """Time in which a board that was reset or unplugged is expected back."""
 
+_SET_UP_S = 1e-4
+"""Most time that goes into a pulse besides its width."""
+
 _POLL_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Waits between two looks at a running job; the last one repeats, well inside the lease."""
 
@@ -262,7 +265,7 @@ class NativeBoard:
 
     def pulse(self, request: m.Pulse) -> m.Pulsed:
         """Give a rectangle the same pulses."""
-        return self._effect(request, devices=request.row_count * request.col_count * request.count)
+        return self._effect(request, request.row_count * request.col_count * request.count)
 
     def pulse_map(
         self,
@@ -276,7 +279,7 @@ class NativeBoard:
         staged = bulk.pack_pulse_map(volt_codes, gate_codes)
         self._link.stage(staged)
         request = m.PulseMap(array, direction, width_ns, crc32c.crc32c(staged))
-        return self._effect(request, devices=volt_codes.size)
+        return self._effect(request, int(np.count_nonzero(volt_codes)))
 
     def sweep(self, request: m.Sweep, volt_codes: bulk.Ints) -> tuple[bulk.Ints, bulk.Ints]:
         """ADC codes and gain indices at each step of a staircase, shape (steps,) each.
@@ -286,17 +289,21 @@ class NativeBoard:
         staged = bulk.pack_staircase(volt_codes)
         self._link.stage(staged)
         sized = replace(request, steps=volt_codes.size, staged_crc=crc32c.crc32c(staged))
-        expect_s = (1e-4 + request.dwell_ns * 1e-9) * volt_codes.size
-        replies = self._link.pipeline([m.Arm(LEASE_MS), sized], expect_s=expect_s)
-        result = replies[-1]
+        expect_s = self._pulsing_s(volt_codes.size, request.dwell_ns)
+        result = self._link.pipeline([m.Arm(LEASE_MS), sized], expect_s)[-1]
         assert isinstance(result, m.Result)
         return bulk.unpack_words(self._link.collect(result), volt_codes.size)
 
-    def _effect(self, request: m.Pulse | m.PulseMap, devices: int) -> m.Pulsed:
-        replies = self._link.pipeline([m.Arm(LEASE_MS), request], expect_s=2e-6 * devices)
-        pulsed = replies[-1]
+    def _effect(self, request: m.Pulse | m.PulseMap, pulses: int) -> m.Pulsed:
+        expect_s = self._pulsing_s(pulses, request.width_ns)
+        pulsed = self._link.pipeline([m.Arm(LEASE_MS), request], expect_s)[-1]
         assert isinstance(pulsed, m.Pulsed)
         return pulsed
+
+    def _pulsing_s(self, pulses: int, width_ns: int) -> float:
+        """Time that a board needs for pulses, at most, by the limits as far as they were asked for."""
+        per_second = self._limits.pulses_per_second if self._limits else 0
+        return pulses * max(_SET_UP_S + width_ns * 1e-9, 1 / per_second if per_second else 0.0)
 
     def program(
         self, request: m.StartProgram, staged: bytes, most_safes: int | None = None

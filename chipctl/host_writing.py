@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chipctl.board import Region
-from chipctl.errors import DeviceError, LinkError, ProgrammingError
+from chipctl.errors import DeviceError, LinkError, MadeSafe, ProgrammingError
 from chipctl.program_report import ProgramReport, report_of
 from chipctl.write_plan import Plan, plan_of
 from chipctl.writing import Writing
@@ -46,6 +46,13 @@ class HostWriting(Writing):
     def go_on(self) -> ProgramReport:
         """Read and pulse until every device is done or given up."""
         self._note_start()
+        try:
+            return self._to_the_end()
+        except MadeSafe as error:
+            report = self.add(self._known(JobState.ABORTED))
+            raise ProgrammingError(f"array {self.array}: {error}", report) from None
+
+    def _to_the_end(self) -> ProgramReport:
         rule = self._rule
         if self._cut_off:
             self._settle()
@@ -91,7 +98,7 @@ class HostWriting(Writing):
                 volt_codes.reshape(shape),
                 gate_codes.reshape(shape),
             )
-        except (LinkError, DeviceError):
+        except (LinkError, DeviceError, MadeSafe):
             self._rule.cut_off(pulses)
             self._cut_off = True
             raise

@@ -220,6 +220,8 @@ class Link:
     def request(self, request: Request[ReplyT], expect_s: float = 0.0) -> ReplyT:
         """Ask, and wait for the reply; `expect_s` is how long the board may work on it.
 
+        A board that is still at work after twice that and a minute is given up.
+
         Raises:
             ValueError: A field does not fit the message.
             DeviceError: The board refused.

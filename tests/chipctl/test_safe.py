@@ -7,13 +7,22 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from chipctl import doorbell
+from chipctl.board import Region
+from chipctl.chip import Chip, PulseShape
+from chipctl.errors import MadeSafe, ProgrammingError
+from chipctl.faults import scan
 from chipctl.link import Link
 from chipctl.ownership import holder
+from chipctl.programming import program
 from chipctl.transport import open_transport
 from firmware_protocol import messages as m
+from firmware_protocol.rails import Rail
+
+PULSE = PulseShape(m.SET, 1.0, 1.5, 1e-6)
 
 OWNER = """
 import sys, time
@@ -63,6 +72,82 @@ def test_a_port_is_taken_over_from_an_owner_that_hangs(port, owner):
     assert make_safe(port)["by"] == f"taking over from process {owner.pid}"
     owner.send_signal(signal.SIGCONT)
     assert owner.wait(10) != 0
+
+
+def pulse_on(chip, ask):
+    while True:
+        chip.pulse(0, PULSE, Region(0, 8, 0, 8))
+        ask()
+
+
+def sweep_on(chip, ask):
+    while True:
+        chip.sweep(0, 1, 1, m.SET, np.linspace(0.1, 1.0, 50), 1.5, 1e-6)
+        ask()
+
+
+def scan_on(chip, ask):
+    scan(chip, 0, on_progress=lambda _: ask())
+
+
+def program_on(chip, ask):
+    """The host's own loop, whose every batch takes the lease anew."""
+    target = np.random.default_rng(1).uniform(20e-6, 140e-6, (64, 64))
+    program(chip, 0, target, on_host=True, on_progress=lambda told: ask() if told.pulses else None)
+
+
+@pytest.mark.parametrize("work", [pulse_on, sweep_on, scan_on, program_on])
+def test_whatever_the_host_drives_ends_when_another_asks_for_safety(port, work):
+    with Link(open_transport(str(port))) as link:
+        chip, pulses = Chip.over(link), []
+
+        def ask():
+            if not pulses:
+                assert doorbell.ask(holder(port).socket, "safe", 1.0)["safe"]
+                pulses.append(chip.board.state().total_pulses)
+
+        with pytest.raises((MadeSafe, ProgrammingError), match="asked to be safe"):
+            work(chip, ask)
+        state = chip.board.state()
+        assert (state.total_pulses, state.armed) == (pulses[0], 0)
+        with pytest.raises(MadeSafe):
+            chip.set_rail(Rail.VP_PAD, 1.0)
+        with pytest.raises(MadeSafe):
+            chip.read(0)
+        assert max(abs(rail.set_volts) for rail in chip.rails()) < 1e-3
+        chip.safe()
+        assert chip.pulse(0, PULSE, Region(0, 8, 0, 8)) == 64
+
+
+def test_what_went_out_before_an_interruption_is_not_carried_out_after_safe(port):
+    """All of it is in the board's input at once: the lease and a rail are asked for, then safety."""
+    transport = open_transport(str(port))
+    with Link(transport) as link:
+        sent, write = [], transport.write
+        transport.write = sent.append
+        transport.read, read = interrupted, transport.read
+        with pytest.raises(KeyboardInterrupt):
+            link.pipeline([m.Arm(2000), m.SetRail(Rail.VP_PAD, 40_000)])
+        transport.write = lambda data: write(b"".join([*sent, data]))
+        transport.read = read
+        assert link.safe().armed == 0
+        transport.write = write
+        assert link.request(m.GetState()).armed == 0
+        assert link.request(m.GetRails()).set_codes[Rail.VP_PAD] == 32767
+
+
+def interrupted(_):
+    raise KeyboardInterrupt
+
+
+def test_a_session_opened_again_after_the_line_was_lost_knows_no_more_of_safety_than_the_one_before(port):
+    with Link(open_transport(str(port))) as link:
+        assert doorbell.ask(holder(port).socket, "safe", 1.0)["safe"]
+        link.reopen(1.0)
+        with pytest.raises(MadeSafe, match="connect again"):
+            link.request(m.Arm(2000))
+        link.open()
+        assert link.request(m.Arm(2000)).armed
 
 
 def test_the_owner_says_how_it_stands(port, owner):
