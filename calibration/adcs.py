@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from calibration.bench import Bench
 from calibration.procedure import Effect, Procedure, Scope
+from calibration.sampling import undithered
 from chipctl.converters import ADCS_PER_ARRAY, adcs_of_array
 from chipctl.results import Quantity
 from chipctl.runs.drawing import BLUE, GREEN, GREY, ORANGE, canvas
@@ -123,7 +124,8 @@ def measure_adcs(bench: Bench) -> AdcCurves:
     per_volt = r.full_scale / span
     scatter = np.sqrt(np.mean(answers.var(axis=0, ddof=1), axis=-1, keepdims=True) / _BATCHES)
     readback = chip.dac.lsb_volts / np.sqrt(12) * per_volt
-    sigma = np.broadcast_to(np.hypot(scatter, readback), answers.shape[1:])
+    rounding = undithered(scatter * np.sqrt(_BATCHES * reads))
+    sigma = np.broadcast_to(np.sqrt(scatter**2 + readback**2 + rounding**2), answers.shape[1:])
     ideal, codes = (volts - r.adc_min_volts) * per_volt, answers.mean(axis=0)
     cut = _cut_off(codes, r.full_scale)
     for place, here in enumerate(cut):

@@ -11,6 +11,7 @@ from calibration.bench import Bench
 from calibration.procedure import Effect, Procedure, Scope
 from calibration.sampling import currents
 from chipctl.corrections import PRODUCTS as NAME
+from chipctl.errors import ChipctlError
 from chipctl.results import Quantity
 from chipctl.runs.drawing import BLUE, GREY, INK, canvas
 
@@ -23,6 +24,8 @@ _READS = 16
 _SINGLE_READS, _QUICK_SINGLE_READS = 100, 30
 _SCALE_VECTORS = 1000
 _SCALE_PERCENT = 99.0
+_LEAST_SCALE_CODES = 1.0
+"""Of the least sensitive gain: below, no map is stored."""
 ERROR_ONE, ERROR_MANY = 0.015, 0.008
 """σ of pair outputs over full scale that is asked for, with one read a phase and with sixteen averaged."""
 _SLOPES = (0.5, 1.5)
@@ -129,7 +132,11 @@ class ProductLines:
 
 
 def measure_products(bench: Bench) -> ProductLines:
-    """Read every device alone, multiply random ±1 vectors and fit a line per column; changes nothing."""
+    """Read every device alone, multiply random ±1 vectors and fit a line per column; changes nothing.
+
+    Raises:
+        ChipctlError: The pairs of the stored map cancel: there is no output to judge.
+    """
     chip, quick = bench.chip, bench.quick
     volts = chip.readout.read_volts
     fitted, checked = (_QUICK_VECTORS, _QUICK_CHECKED) if quick else (_VECTORS, _CHECKED)
@@ -143,6 +150,8 @@ def measure_products(bench: Bench) -> ProductLines:
     expected = signs @ read
     slope, offset, slope_sigma, offset_sigma = fit_line(expected[:fitted], many[:fitted])
     scale = full_scale(read, volts, bench.rng)
+    if scale < _LEAST_SCALE_CODES * chip.readout.lsb_amps(0):
+        raise ChipctlError(f"array {bench.array}: the pairs of its map all but cancel; program a map first")
     raw = many[fitted:]
     by_one, by_many = (pair_outputs((part - offset) / slope) for part in (one, raw))
     errors = ProductErrors(pair_outputs(expected[fitted:]), pair_outputs(raw), by_one, by_many, scale)

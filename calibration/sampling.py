@@ -1,7 +1,7 @@
 """Products as the ADCs see them, codes before anything is corrected, and what repeating them says."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from calibration.bench import Bench
 from chipctl.chip import MOST_READS
@@ -15,6 +15,16 @@ CURVE_CODES = 0.05
 def widened(batches: int) -> float:
     """Factor on the scatter of a few batches: Student's t with that many less one is so much wider."""
     return float(np.sqrt((batches - 1) / max(batches - 3, 1)))
+
+
+def undithered(noise_codes: ArrayLike) -> NDArray[np.float64]:
+    """What rounding to whole codes leaves of the mean of many conversions, standard uncertainty in codes.
+
+    `noise_codes`: of single conversions, rounding included. Noise of half a code and more smooths the steps
+    away, by exp(-2π²σ²); without any, 1/√12 is left.
+    """
+    own = np.maximum(np.square(noise_codes) - 1 / 12, 0.0)
+    return np.asarray(np.exp(-2 * np.pi**2 * own) / np.sqrt(12))
 
 
 def product_codes(

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from calibration.bench import Bench
 from calibration.procedure import Effect, Procedure, Scope
-from calibration.sampling import product_codes
+from calibration.sampling import product_codes, undithered
 from chipctl.results import Quantity
 from chipctl.runs.drawing import BLUE, GREY, canvas
 from chipctl.self_test import ZERO_CODES
@@ -37,7 +37,7 @@ class Zeros:
         """Zeros and noise; the uncertainty of the zero is that of a mean of independent conversions."""
         zero = Quantity.of(
             self.mean_codes,
-            self.noise_codes / np.sqrt(self.reads),
+            np.hypot(self.noise_codes / np.sqrt(self.reads), undithered(self.noise_codes)),
             "code",
             "gain",
             "col",

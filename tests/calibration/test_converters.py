@@ -102,3 +102,10 @@ def test_columns_turn_codes_into_currents_and_back(make_bench, calibrated):
     assert columns.amps(columns.codes(amps, 2), 2) == pytest.approx(
         amps, abs=1e-6 * columns.readout.lsb_amps(2)
     )
+
+
+def test_converters_without_noise_are_as_uncertain_as_their_steps(make_bench, calibrated):
+    bench = make_bench("ideal")
+    found = PROCEDURES["adcs"].measure(bench)
+    assert found.sigma_codes == pytest.approx(1 / np.sqrt(12), rel=0.01)
+    assert rms((found.codes - found.ideal_codes) / found.sigma_codes) == pytest.approx(1.0, abs=0.3)
