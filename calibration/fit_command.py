@@ -80,6 +80,10 @@ def fit_command(
             min=0, help="In series with a device in the readings of pulses; 0 if taken off already."
         ),
     ] = 0.0,
+    reading_error: Annotated[
+        float,
+        typer.Option(min=0, max=0.2, help="Share by which like readings may all be wrong: gain, linearity."),
+    ] = 0.01,
     residuals: Annotated[
         Path | None, typer.Option("--residuals", metavar="CSV", help="Write every row's residual here.")
     ] = None,
@@ -184,7 +188,7 @@ def _draw_pulses(file: PulseFile, residual: Floats, sigma: Floats) -> Markup:
         left.set(xlabel="pulse / V", ylabel="residual / σ")
         left.legend(loc="best")
         at = np.linspace(-6, 6, 121)
-        right.hist(z, 60, (-6, 6), density=True, color=GREY, alpha=0.7)
+        right.hist(z, 60, range=(-6, 6), density=True, color=GREY, alpha=0.7)
         right.plot(at, np.exp(-0.5 * at**2) / np.sqrt(2 * np.pi), color=INK, lw=1)
         right.set(xlabel="residual / σ", ylabel="share per unit")
     return drawing.markup

@@ -32,6 +32,8 @@ _FLUCTUATION = (0.782, -3.25)
 """Slope and offset of ln σ over ln G (µS) of one read of the median device (Mao et al. 2022; bench reads)."""
 _LEAST_SIGMA = 0.05e-6
 _SATURATION_US = 50.0
+_DRAWS, _WAVE_SIEMENS = 16, 100e-6
+"""Of errors that readings share: draws, and over how wide a range of conductance an error keeps its sign."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,10 @@ class ReadFile:
     reads: dict[str, Floats]
 
 
-def read_pulses(path: Path, series_ohms: float = 0.0) -> PulseFile:
+def read_pulses(path: Path, series_ohms: float = 0.0, reading_error: float = 0.01) -> PulseFile:
     """Read single pulses; what lies in series with a device in its readings is taken off.
+
+    reading_error: share by which readings at like conductances may all be wrong: gain and linearity.
 
     Raises:
         ValueError: A column or a row is not as it should be; the text names lines and what to do.
@@ -81,6 +85,8 @@ def read_pulses(path: Path, series_ohms: float = 0.0) -> PulseFile:
         after=after,
         before_sigma=np.maximum(sigmas[0], 1e-9),
         after_sigma=np.maximum(sigmas[1], 1e-9),
+        before_drawn=_shared_errors(before, reading_error),
+        after_drawn=_shared_errors(after, reading_error),
     )
     own = table.without_series(np.full(len(devices), series_ohms))
     return PulseFile(own, rows.lines, [str(name) for name in names], rows.has(*SIGMA_COLUMNS))
@@ -197,3 +203,9 @@ def _usual_sigma(read: Floats) -> Floats:
     slope, offset = _FLUCTUATION
     us = np.clip(read * 1e6, 0.01, _SATURATION_US)
     return np.asarray(np.maximum(np.exp(slope * np.log(us) + offset) * 1e-6, _LEAST_SIGMA))
+
+
+def _shared_errors(read: Floats, share: float) -> Floats:
+    """Errors that like readings share: a wave over the conductance, at any phase, (draws, rows) in S."""
+    phases = np.linspace(0, 1, _DRAWS, endpoint=False)[:, None]
+    return np.asarray(np.sqrt(2) * share * read * np.sin(2 * np.pi * (read / _WAVE_SIEMENS + phases)))

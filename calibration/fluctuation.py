@@ -131,7 +131,7 @@ class Fluctuation:
             left.minorticks_off()
             left.legend(loc="lower right")
             left_over = np.log(sigma[known]) - law.slope * np.log(mean[known]) - law.offset
-            right.hist(left_over, 60, (-4, 4), density=True, color=BLUE, alpha=0.75, label="devices")
+            right.hist(left_over, 60, range=(-4, 4), density=True, color=BLUE, alpha=0.75, label="devices")
             at = np.linspace(-4, 4, 201)
             bell = np.exp(-((at / law.spread) ** 2) / 2) / (law.spread * np.sqrt(2 * np.pi))
             right.plot(at, bell, color=INK, label=f"Gaussian, s = {law.spread:.2f}")

@@ -134,7 +134,7 @@ def draw_residuals(axes, fit: LawFit) -> None:  # type: ignore[no-untyped-def]
     """Histogram of residuals in standard deviations, beside the Gaussian that they should follow."""
     at = np.linspace(-5, 5, 101)
     z = np.clip(fit.residual / fit.sigma, -5, 5)
-    axes.hist(z, 50, (-5, 5), density=True, color=BLUE, alpha=0.7)
+    axes.hist(z, 50, range=(-5, 5), density=True, color=BLUE, alpha=0.7)
     axes.plot(at, np.exp(-0.5 * at**2) / np.sqrt(2 * np.pi), color=INK, lw=1)
     axes.set(xlabel="residual / σ", ylabel="share per unit")
 
