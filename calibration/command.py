@@ -9,7 +9,7 @@ import typer
 from calibration.bench import facts, make_ready
 from calibration.characterize import PROCEDURES, characterize, chosen
 from calibration.characterize_report import Found, characterize_report
-from chipctl.cli.demo import identity
+from chipctl.cli.info import identity
 from chipctl.cli.options import ArrayIndex, AsJson, ChipAddress, Config, Profile, open_chip
 from chipctl.cli.screen import Bars, print_json, print_table, remark
 from chipctl.runs.record import RunRecord
