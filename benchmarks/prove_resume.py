@@ -45,6 +45,9 @@ MODES = {
 }
 """Ways of programming; the last one pulses in hundreds of requests, the others in one job."""
 VICTIMS = ("host", "board", "both")
+TOO_LATE = "after its end"
+"""Moment of a kill that missed: such a case is judged like all others, and does not count."""
+
 KILLED_AGAIN = 0.3
 """Share of the cases in which the first `chipctl resume` is killed too."""
 
@@ -289,7 +292,7 @@ def _kill_soon(host: Started, seconds: float, found: Found, case: Case, before: 
 def _moment(case: Case) -> str:
     run = case.run
     if run is not None and run.record.outcome is Outcome.DONE:
-        return "after its end"
+        return TOO_LATE
     return "after pulses" if case.counters.any() else "before the first pulse"
 
 
@@ -332,7 +335,7 @@ def _share_verified(run: Run) -> float:
 
 
 def cases(kills: int, seed: int = 0, modes: Sequence[str] = tuple(MODES)) -> Iterator[Found]:
-    """`kills` cases, each with its own victim, way of programming and instant."""
+    """Cases with their own victim, way of programming and instant, until `kills` hit a run under way."""
     os.environ |= {"OMP_NUM_THREADS": "1"}
     _FORKED.set_forkserver_preload([__name__, "chipctl.cli.main", "sim_chip.cli"])
     dice = random.Random(seed)
@@ -340,10 +343,12 @@ def cases(kills: int, seed: int = 0, modes: Sequence[str] = tuple(MODES)) -> Ite
         fresh = Fresh(Path(folder), FIRST_CHIP + seed)
         served(fresh.place, fresh.seed).kill()
         usual = {name: left_alone(fresh, MODES[name]) for name in modes}
-        for number in range(kills):
+        number = 0
+        while number < kills:
             name = modes[number // len(VICTIMS) % len(modes)]
-            victim = VICTIMS[number % len(VICTIMS)]
-            yield killed(fresh, MODES[name], victim, usual[name], dice)
+            found = killed(fresh, MODES[name], VICTIMS[number % len(VICTIMS)], usual[name], dice)
+            number += found.moment != TOO_LATE
+            yield found
 
 
 def lines(kills: int, seed: int = 0) -> list[Measured]:
@@ -361,10 +366,12 @@ def summed_up(found: list[Found]) -> list[Measured]:
     def told(name: str, *values: float) -> Measured:
         return Measured(f"kill -9 and resume: {name}", "1", ANY, values)
 
+    hit = [case for case in found if case.moment != TOO_LATE]
     busy = [case for case in found if case.moment == "after pulses"]
     return [
         told("cases", len(found)),
         told("processes killed", sum(case.kills for case in found)),
+        told("cases hit while the run was under way", len(hit)),
         told("cases hit when pulses had been given", len(busy)),
         told("pulses of unknown devices", *(case.unknown for case in found)),
         line("counters that differ from the journal", "1", 0, [c.wrong_counters for c in found]),
