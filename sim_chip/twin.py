@@ -345,7 +345,7 @@ class _Maker:
                 for number in _numbers(line):
                     lines.setdefault(line.kind, []).append((index, number))
         own = siemens / np.maximum(1.0 - siemens * _series_ohms(p), 0.1)
-        self._tell("faults", sorted(scanned), f"{np.count_nonzero(kinds)} devices stuck")
+        self._tell("faults", sorted(scanned), f"{np.count_nonzero(kinds[scanned])} devices stuck")
         dead = (tuple(lines.get(kind, ())) for kind in ("row", "column", "converter", "amplifier"))
         return FaultPlan(None, kinds, np.clip(own, 0.0, 1e-3), noisy, slow, *dead)
 
