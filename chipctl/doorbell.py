@@ -41,11 +41,40 @@ class SafeCall:
     def hear(self, data: bytes) -> None:
         """Take in bytes from the board."""
         for frame in self._decoder.feed(data):
-            if frame.kind is Kind.SAFE_REPLY and (frame.session, frame.seq) == (
-                self._frame.session,
-                self._frame.seq,
-            ):
-                self._confirmed.set()
+            if frame.kind is Kind.SAFE_REPLY:
+                self._heard(frame.session, frame.seq)
+
+    def _heard(self, session: int, seq: int) -> None:
+        if (session, seq) == (self._frame.session, self._frame.seq):
+            self._confirmed.set()
+
+    @contextlib.contextmanager
+    def listening_at(self, path: Path | None) -> Iterator[None]:
+        """Meanwhile take in what the owner of the port hears too: whoever reads first gets the answer.
+
+        `path` is where the owner can be asked, None if nowhere.
+        """
+        if path is None:
+            yield
+            return
+        with socket.socket(socket.AF_UNIX) as line:
+            with contextlib.suppress(OSError):
+                line.settimeout(ANSWER_S)
+                line.connect(str(path))
+                _say(line, {"ask": "events"})
+                line.settimeout(None)
+                threading.Thread(target=self._hear_events, args=(line,), daemon=True).start()
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    line.shutdown(socket.SHUT_RDWR)
+
+    def _hear_events(self, line: socket.socket) -> None:
+        with contextlib.suppress(OSError, ValueError, KeyError), line.makefile() as lines:
+            for event in map(json.loads, lines):
+                if event["kind"] == Kind.SAFE_REPLY.name.lower():
+                    self._heard(event["session"], event["seq"])
 
     def wait(self, timeout_s: float) -> bool:
         """Whether the board confirmed, waiting for it."""
@@ -119,7 +148,8 @@ class Doorbell:
                 for frame in decoder.feed(data):
                     seconds = round(time.monotonic() - self._began_s, 6)
                     facts = {"t": seconds, "kind": frame.kind.name.lower(), "opcode": frame.opcode}
-                    _say(caller, {**facts, "seq": frame.seq, "status": frame.status})
+                    facts |= {"session": frame.session, "seq": frame.seq, "status": frame.status}
+                    _say(caller, facts)
             except OSError:
                 gone.set()
 

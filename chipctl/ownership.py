@@ -6,15 +6,20 @@ import json
 import os
 import shlex
 import sys
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import structlog
 from filelock import FileLock, Timeout
 from platformdirs import user_runtime_path
 
-from chipctl.errors import PortBusy
+from chipctl.errors import LinkError, PortBusy
+
+_LOOK_S = 0.1
+"""Time between two looks at who owns the port."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,12 @@ class Holder:
 class Ownership:
     """The right to use a port, held until `release` or the end of the process."""
 
-    def __init__(self, lock: FileLock, note: Path) -> None:
+    def __init__(self, lock: FileLock, note: Path, address: str) -> None:
         self._lock = lock
         self._note = note
+        self._address = address
+        self._run = _run()
+        self._looked_s = time.monotonic()
 
     @classmethod
     def take(cls, address: str, port: Path) -> Self:
@@ -56,8 +64,30 @@ class Ownership:
             lock.acquire(timeout=0)
         except Timeout:
             raise PortBusy(f"{address} is in use by {_named(note)}; stop it or wait for it") from None
-        _write(note, {"pid": os.getpid(), "command": shlex.join(sys.argv), "port": address})
-        return cls(lock, note)
+        owned = cls(lock, note, address)
+        owned._tell()
+        return owned
+
+    def _tell(self) -> None:
+        """Write down who holds the port, and for which run."""
+        run = {} if self._run is None else {"run": self._run}
+        _write(self._note, {**_this_process(), **run, "port": self._address})
+
+    def check(self) -> None:
+        """See now and then that the port is still ours; and tell of the run that has begun meanwhile.
+
+        Raises:
+            LinkError: Another process has taken it over to make the board safe.
+        """
+        now_s = time.monotonic()
+        if now_s <= self._looked_s + _LOOK_S:
+            return
+        self._looked_s = now_s
+        if self.was_taken_over:
+            raise LinkError(f"{self._address} was taken over to make the board safe; connect again")
+        if _run() != self._run:
+            self._run = _run()
+            self._tell()
 
     @property
     def was_taken_over(self) -> bool:
@@ -70,7 +100,9 @@ class Ownership:
         return self._note.with_suffix(".sock")
 
     def release(self) -> None:
-        """Let others use the port."""
+        """Let others use the port; nothing happens the second time."""
+        if not self._lock.is_locked:
+            return
         with contextlib.suppress(OSError):
             self._note.unlink(missing_ok=True)
         self._lock.release()
@@ -90,7 +122,16 @@ def holder(port: Path) -> Holder | None:
 def take_over(port: Path) -> None:
     """Write into the lock's note that this process takes the port over, whoever holds it."""
     _, note = _files(port)
-    _write(note, {**_read(note), "taken_over_by": {"pid": os.getpid(), "command": shlex.join(sys.argv)}})
+    _write(note, {**_read(note), "taken_over_by": _this_process()})
+
+
+def _this_process() -> dict[str, Any]:
+    return {"pid": os.getpid(), "command": shlex.join(sys.argv)}
+
+
+def _run() -> str | None:
+    """The run that is being recorded, as it is bound for the log."""
+    return structlog.contextvars.get_contextvars().get("run")
 
 
 def _read(note: Path) -> dict[str, Any]:
@@ -119,6 +160,7 @@ def _files(port: Path) -> tuple[FileLock, Path]:
 def _named(note: Path) -> str:
     facts = _read(note)
     try:
-        return f"process {facts['pid']} ({facts['command']})"
+        run = f", run {facts['run']}" if "run" in facts else ""
+        return f"process {facts['pid']} ({facts['command']}){run}"
     except KeyError:
         return "another chipctl process"

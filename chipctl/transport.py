@@ -6,29 +6,24 @@ import queue
 import select
 import socket
 import threading
-import time
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import serial
 from serial.tools import list_ports
 
+from chipctl.addresses import ADDRESSES, SerialPlace, serial_place
 from chipctl.doorbell import Doorbell
 from chipctl.errors import LinkError, PortBusy
 from chipctl.ownership import Ownership
 from chipctl.recording import Replay, recorded
 from chipctl.visa import VisaTransport, is_visa
 
-DEFAULT_BAUD = 115200
-"""USB ports ignore it; a real UART is addressed as `/dev/ttyS0?baud=3000000`."""
-
 WRITE_TIMEOUT_S = 2.0
 _CONNECT_TIMEOUT_S = 3.0
 _SLICE_S = 0.05
-_LOOK_S = 0.1
-"""Time between two looks at who owns the port."""
 _MOST_BYTES = 65536
 
 
@@ -77,13 +72,11 @@ def open_transport(address: str) -> Transport:
 
 
 def _open(address: str) -> Transport:
-    scheme, separator, _ = address.partition("://")
+    scheme = address.partition("://")[0]
     if is_visa(address):
         return VisaTransport(address)
-    if not separator:
-        return _open_serial(address)
-    if scheme == "serial":
-        return _open_serial(_device_of(address.partition("://")[2]))
+    if place := serial_place(address):
+        return _open_serial(address, place)
     if scheme == "replay":
         return Replay(address)
     if scheme == "socket":
@@ -92,14 +85,8 @@ def _open(address: str) -> Transport:
         transport: Transport = endpoint.load()(address)
         return transport
     if scheme in _pyserial_schemes():
-        return _open_serial(address)
-    raise ValueError(f"{address}: nobody here serves {scheme}://; {_ADDRESSES}")
-
-
-_ADDRESSES = (
-    "an address is a serial port (/dev/ttyACM0), socket://HOST:PORT, or sim://?preset=good&seed=7 "
-    "for a virtual chip in this process"
-)
+        return _open_serial(address, SerialPlace(address, Path(address)))
+    raise ValueError(f"{address}: nobody here serves {scheme}://; {ADDRESSES}")
 
 
 class SerialTransport:
@@ -113,7 +100,6 @@ class SerialTransport:
         self._gone: Exception | None = None
         self._closing = False
         self._writing = threading.Lock()
-        self._looked_s = time.monotonic()
         self._doorbell = None if ownership is None else Doorbell(ownership.socket, name, self._send)
         self._reader = threading.Thread(target=self._collect, name=f"reader of {name}", daemon=True)
         self._reader.start()
@@ -134,7 +120,8 @@ class SerialTransport:
     def write(self, data: bytes) -> None:
         """Send all of `data`."""
         self._check()
-        self._check_ownership()
+        if self._ownership is not None:
+            self._ownership.check()
         self._send(data)
 
     def _send(self, data: bytes) -> None:
@@ -161,13 +148,6 @@ class SerialTransport:
     def _check(self) -> None:
         if self._gone is not None or self._closing:
             raise _gone(self.name) from self._gone
-
-    def _check_ownership(self) -> None:
-        now_s = time.monotonic()
-        if self._ownership is not None and now_s > self._looked_s + _LOOK_S:
-            self._looked_s = now_s
-            if self._ownership.was_taken_over:
-                raise LinkError(f"{self.name} was taken over to make the board safe; connect again")
 
     def close(self) -> None:
         """Let go of the port, in bounded time."""
@@ -248,52 +228,26 @@ def _pyserial_schemes() -> set[str]:
     return {path.stem.removeprefix("protocol_") for path in folder.glob("protocol_*.py")}
 
 
-def _open_serial(address: str) -> SerialTransport:
-    url, baud = _split_baud(address)
-    path = Path(url.partition("://")[2] if url.startswith("spy://") else url)
-    path = path.absolute() if path.exists() else path
-    ownership = Ownership.take(address, path) if path.is_absolute() else None
+def _open_serial(address: str, place: SerialPlace) -> SerialTransport:
+    place.check()
+    ownership = Ownership.take(address, place.path) if place.path.is_absolute() else None
     try:
         port = serial.serial_for_url(
-            url, baud, timeout=_SLICE_S, write_timeout=WRITE_TIMEOUT_S, exclusive=True
+            place.url, place.baud, timeout=_SLICE_S, write_timeout=WRITE_TIMEOUT_S, exclusive=True
         )
     except (OSError, ValueError) as error:
         if ownership is not None:
             ownership.release()
-        raise _cannot_open(address, path, error) from None
+        raise _cannot_open(address, place.path, error) from None
     with contextlib.suppress(AttributeError, NotImplementedError, OSError, ValueError):
         port.set_low_latency_mode(True)
     return SerialTransport(address, port, ownership)
 
 
-def _device_of(serial_number: str) -> str:
-    """The port of the USB device with this serial number, wherever it was plugged in.
-
-    Raises:
-        LinkError: There is none.
-    """
-    for port in list_ports.comports():
-        if port.serial_number == serial_number:
-            return str(port.device)
-    raise LinkError(f"no port has serial number {serial_number}; `chipctl list` shows those there are")
-
-
-def _split_baud(address: str) -> tuple[str, int]:
-    url, _, query = address.partition("?")
-    if "://" in address and not url.startswith("spy://"):
-        return address, DEFAULT_BAUD
-    options = dict(parse_qsl(query))
-    baud = options.pop("baud", str(DEFAULT_BAUD))
-    if not url or not baud.isdigit() or (options and "://" not in address):
-        raise ValueError(f"{address!r} is no address; {_ADDRESSES}")
-    kept = "&".join(f"{key}={value}" for key, value in options.items())
-    return (f"{url}?{kept}" if kept else url), int(baud)
-
-
 def _cannot_open(address: str, path: Path, error: Exception) -> Exception:
     """What to tell a person about a port that does not open."""
     if isinstance(error, ValueError):
-        return ValueError(f"{address!r} is no address ({error}); {_ADDRESSES}")
+        return ValueError(f"{address!r} is no address ({error}); {ADDRESSES}")
     if "://" not in address and not path.exists():
         return LinkError(f"{address}: no such port; {_ports_found()}")
     if "exclusively lock" in str(error):

@@ -3,7 +3,9 @@
 import contextlib
 from typing import Any
 
+from chipctl.addresses import serial_place
 from chipctl.errors import LinkError
+from chipctl.ownership import Ownership
 
 _MOST_BYTES = 65_536
 _WRITE_TIMEOUT_MS = 2000
@@ -23,7 +25,7 @@ class VisaTransport:
     """A serial port or TCP connection through PyVISA; a read ends with a frame, never byte by byte."""
 
     def __init__(self, address: str) -> None:
-        """Raises LinkError where PyVISA is missing or the resource does not open."""
+        """Raises LinkError where PyVISA is missing, the resource does not open or its port is another's."""
         self.name = address
         try:
             import pyvisa
@@ -31,19 +33,32 @@ class VisaTransport:
             raise LinkError(
                 f"{address} is a VISA resource name: pip install 'chipctl[visa]', or give the port's path"
             ) from None
+        place = serial_place(address)
+        if place is not None:
+            place.check()
+        self._ownership = None if place is None else Ownership.take(address, place.path)
+        try:
+            self._open(pyvisa)
+        except BaseException:
+            self._release()
+            raise
+
+    def _open(self, pyvisa: Any) -> None:
         self._errors: tuple[type[Exception], ...] = (pyvisa.Error, OSError, ValueError)
         self._timed_out = pyvisa.constants.StatusCode.error_timeout
         try:
             self._manager = _manager(pyvisa)
-            self._resource: Any = self._manager.open_resource(address)
+            self._resource: Any = self._manager.open_resource(self.name)
         except self._errors as error:
-            raise LinkError(f"{address} does not open: {error}") from None
+            raise LinkError(f"{self.name} does not open: {error}") from None
         attributes = pyvisa.constants.ResourceAttribute
         self._resource.set_visa_attribute(attributes.termchar, _DELIMITER)
         self._resource.set_visa_attribute(attributes.termchar_enabled, True)
 
     def write(self, data: bytes) -> None:
         """Send all of `data`."""
+        if self._ownership is not None:
+            self._ownership.check()
         try:
             self._resource.timeout = _WRITE_TIMEOUT_MS
             self._resource.write_raw(data)
@@ -66,6 +81,16 @@ class VisaTransport:
 
     def close(self) -> None:
         """Let go of the resource."""
+        try:
+            self._close()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        if self._ownership is not None:
+            self._ownership.release()
+
+    def _close(self) -> None:
         with contextlib.suppress(*self._errors):
             self._resource.close()
         with contextlib.suppress(*self._errors):

@@ -9,10 +9,13 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from firmware_protocol.frame import DELIMITER, Decoder, Kind, encode
+from firmware_protocol.messages import Safe
 from sim_chip.board import Board, Setup
 
 _READ_BYTES = 65_536
@@ -22,6 +25,17 @@ RESET_SIGNAL = signal.SIGUSR1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, RESET_SIGNAL)
 _MOST_UNREAD = 1 << 20
 """Bytes kept for a host that does not read; what comes on top is dropped, as a full USB pipe would."""
+
+
+_SOCKET_OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5000),
+)
+"""Small frames go at once; a host that vanished without a word holds the board for five seconds."""
 
 
 class Endpoint:
@@ -83,13 +97,14 @@ def connect(address: str) -> Endpoint:
     return Endpoint(address, Board(Setup.from_address(address)))
 
 
-class _Host:
+class _Line:
     """The far end of a line: written to as fast as it reads, never waited for."""
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
         self.fd = fd
         self._unsent = bytearray()
+        self._decoder = Decoder()
 
     def read(self) -> bytes | None:
         """What has come in: None if nothing has, empty at the end of the line."""
@@ -99,6 +114,11 @@ class _Host:
             return None
         except OSError:
             return b""
+
+    def requests_for_safety(self, data: bytes) -> bytes:
+        """What of `data` the board is to hear while another line is the host's."""
+        found = [f for f in self._decoder.feed(data) if f.kind is Kind.REQUEST and f.opcode == Safe.OPCODE]
+        return b"".join(DELIMITER + encode(frame) for frame in found)
 
     def send(self, data: bytes) -> int:
         """Send what the line takes, keep the rest; the number of bytes dropped since there is no room."""
@@ -125,13 +145,15 @@ class _Host:
 
 
 class _Loop:
-    """Waits for the host and lets the microcontroller work in between; idle, it sleeps."""
+    """Waits for the host and lets the microcontroller work in between; idle, it sleeps.
+
+    The first line attached is the host's; when it hangs up, the next one is.
+    """
 
     def __init__(self, board: Board, stop: socket.socket) -> None:
         self._board = board
         self._stopped = False
-        self._host: _Host | None = None
-        self._hung_up: Callable[[], None] = lambda: None
+        self._lines: list[_Line] = []
         self._selector = selectors.DefaultSelector()
         self._signals = stop
         self.watch(stop, self._obey)
@@ -140,15 +162,11 @@ class _Loop:
         """Call `react` when there is something to read at `source`."""
         self._selector.register(source, selectors.EVENT_READ, react)
 
-    def unwatch(self, source: socket.socket) -> None:
-        """Leave `source` alone."""
-        self._selector.unregister(source)
-
-    def attach(self, fd: int, hung_up: Callable[[], None] = lambda: None) -> None:
-        """Make `fd` the line to the host, and close it in the end; `hung_up` tells that the host did."""
-        self._host = _Host(fd)
-        self._hung_up = hung_up
-        self._selector.register(fd, selectors.EVENT_READ, self._receive)
+    def attach(self, fd: int) -> None:
+        """Make `fd` the line to a host, and close it in the end."""
+        line = _Line(fd)
+        self._lines.append(line)
+        self._selector.register(fd, selectors.EVENT_READ, partial(self._receive, line))
 
     def run(self) -> None:
         """Serve until the stop socket has something to say."""
@@ -160,29 +178,31 @@ class _Loop:
                     if events & selectors.EVENT_READ:
                         key.data()
         finally:
-            self._detach()
+            for line in tuple(self._lines):
+                self._detach(line)
             self._selector.close()
 
-    def _receive(self) -> None:
-        if self._host is not None:
-            data = self._host.read()
-            if data:
-                self._board.mcu.receive(data)
-            elif data is not None:
-                self._detach()
-                self._hung_up()
+    def _receive(self, line: _Line) -> None:
+        data = line.read()
+        if data:
+            self._board.mcu.receive(data if line is self._lines[0] else line.requests_for_safety(data))
+        elif data is not None:
+            self._detach(line)
 
     def _transmit(self) -> None:
         data = self._board.mcu.transmit()
-        if self._host is not None:
-            self._board.mcu.dropped_bytes += self._host.send(data)
-            self._selector.modify(self._host.fd, self._host.events, self._receive)
+        for line in self._lines:
+            dropped = line.send(data)
+            if line is self._lines[0]:
+                self._board.mcu.dropped_bytes += dropped
+            watched = self._selector.get_key(line.fd)
+            if watched.events != line.events:
+                self._selector.modify(line.fd, line.events, watched.data)
 
-    def _detach(self) -> None:
-        if self._host is not None:
-            self._selector.unregister(self._host.fd)
-            os.close(self._host.fd)
-            self._host = None
+    def _detach(self, line: _Line) -> None:
+        self._selector.unregister(line.fd)
+        os.close(line.fd)
+        self._lines.remove(line)
 
     def _obey(self) -> None:
         """Signals arrive as bytes: one resets the board, any other ends the server."""
@@ -241,6 +261,7 @@ def _link(path: Path, target: str) -> Iterator[None]:
             raise FileExistsError(f"{path} exists and is no link of ours; choose another path")
         fresh = path.with_name(f"{path.name}.{os.getpid()}")
         fresh.symlink_to(target)
+        os.utime(fresh, ns=2 * (time.time_ns(),), follow_symlinks=False)  # younger than the terminal
         fresh.replace(path)
         try:
             yield
@@ -256,6 +277,9 @@ def serve_tcp(
 ) -> None:
     """Serve one host after another at (name, port), until `stop`; port 0 takes a free one.
 
+    Others that connect meanwhile wait for their turn. Until then the board hears nothing of them but
+    requests that it be safe.
+
     Raises:
         OSError: The port is in use, or the name is not one of this computer's.
     """
@@ -264,10 +288,9 @@ def serve_tcp(
 
         def accept() -> None:
             connection, _ = listener.accept()
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            loop.unwatch(listener)
-            loop.attach(connection.detach(), hung_up=lambda: loop.watch(listener, accept))
+            for level, option, value in _SOCKET_OPTIONS:
+                connection.setsockopt(level, option, value)
+            loop.attach(connection.detach())
 
         loop.watch(listener, accept)
         ready("{}:{}".format(*listener.getsockname()[:2]))

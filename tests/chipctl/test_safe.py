@@ -1,10 +1,13 @@
 """`chipctl safe` reaches the board whoever has the port: through its owner, or past it."""
 
+import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 
 import numpy as np
@@ -52,10 +55,12 @@ def owner(port):
     process.stdout.close()
 
 
-def make_safe(port):
+def make_safe(port, **options):
     run = "from chipctl.cli.main import run; run()"
     command = [sys.executable, "-c", run, "safe", "--chip", str(port), "--json"]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, **options)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def test_a_free_port_is_made_safe(port):
@@ -72,6 +77,64 @@ def test_a_port_is_taken_over_from_an_owner_that_hangs(port, owner):
     assert make_safe(port)["by"] == f"taking over from process {owner.pid}"
     owner.send_signal(signal.SIGCONT)
     assert owner.wait(10) != 0
+
+
+@pytest.mark.parametrize("form", ["{0.name}", "./{0.name}", "spy://{0}", "ASRL{0}::INSTR"])
+def test_a_held_port_is_made_safe_by_whatever_name(port, owner, form):
+    facts = make_safe(form.format(port), cwd=port.parent)
+    assert facts["by"] == f"the port's owner, process {owner.pid}"
+    assert owner.stdout.readline() == "disarmed\n"
+
+
+def test_a_port_of_an_owner_that_cannot_be_found_is_made_safe(port, owner, tmp_path):
+    owner.send_signal(signal.SIGSTOP)
+    facts = make_safe(port, env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)})
+    assert facts["by"] == "taking over from a program that cannot be asked"
+    owner.send_signal(signal.SIGCONT)
+    assert owner.stdout.readline() == "disarmed\n"
+
+
+def speed(port):
+    line = os.open(port, os.O_RDWR | os.O_NOCTTY)
+    try:
+        return termios.tcgetattr(line)[5]
+    finally:
+        os.close(line)
+
+
+def test_taking_over_leaves_the_rate_of_the_line_as_it_is(port):
+    with Link(open_transport(f"{port}?baud=3000000")):
+        assert speed(port) == termios.B3000000
+        assert make_safe(port, env={**os.environ, "XDG_RUNTIME_DIR": str(port.parent)})["safe"]
+        assert speed(port) == termios.B3000000
+
+
+@contextlib.contextmanager
+def process(*command):
+    """A module as a process that says on stderr where it is."""
+    with subprocess.Popen([sys.executable, "-m", *command], stdout=-3, stderr=-1, text=True) as started:
+        yield started.stderr.readline().rpartition(" on ")[2].strip()
+        started.terminate()
+
+
+def test_an_owner_that_reads_the_answer_to_another_confirms_it(port, tmp_path):
+    slow = ("benchmarks.bad_cable", str(tmp_path / "cable"), str(port), "--latency-s", "0.1")
+    with process(*slow) as cable, Link(open_transport(cable)) as link:
+        link.request(m.Arm(2000))
+        assert make_safe(cable)["by"] == f"taking over from process {os.getpid()}"
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_board_on_tcp_is_made_safe_beside_its_host(is_stopped):
+    with process("sim_chip.cli", "serve", "--tcp", "localhost:0") as place:
+        address = f"socket://{place}"
+        with subprocess.Popen([sys.executable, "-c", OWNER, address], stdout=-1, text=True) as owner:
+            assert [owner.stdout.readline() for _ in range(2)] == ["disarmed\n", "armed\n"]
+            owner.send_signal(signal.SIGSTOP if is_stopped else signal.SIGCONT)
+            assert make_safe(address) == {"safe": True, "by": "this process"}
+            owner.send_signal(signal.SIGCONT)
+            assert owner.stdout.readline() == "disarmed\n"
+            owner.kill()
 
 
 def pulse_on(chip, ask):

@@ -13,6 +13,7 @@ import tty
 from pathlib import Path
 
 import pytest
+import structlog
 
 from chipctl.errors import LinkError, PortBusy
 from chipctl.ownership import _files
@@ -110,6 +111,25 @@ def test_a_server_that_hangs_up_says_so(listener):
     port.close()
 
 
+def test_the_terminal_of_a_killed_server_is_not_mistaken_for_its_successors(tmp_path):
+    link, others = tmp_path / "port", []
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    link.symlink_to(os.ttyname(theirs))
+    open_transport(str(link)).close()
+    os.close(theirs)
+    os.close(ours)
+    while not link.exists():
+        others += pty.openpty()
+    try:
+        for address in (str(link), f"spy://{link}", f"ASRL{link}::INSTR"):
+            with pytest.raises(LinkError, match="the server that made this port has ended"):
+                open_transport(address)
+    finally:
+        for fd in others:
+            os.close(fd)
+
+
 def test_a_missing_port_lists_what_there_is():
     with pytest.raises(LinkError, match=r"no such port; (ports found|no serial port)"):
         open_transport("/dev/ttyNOWHERE0")
@@ -136,6 +156,28 @@ def test_a_port_of_another_process_names_it(pty_pair):
         finally:
             holder.kill()
     open_transport(path).close()
+
+
+def test_the_holders_run_is_named(pty_pair):
+    port = open_transport(pty_pair[1])
+    try:
+        with structlog.contextvars.bound_contextvars(run="7f3a"):
+            time.sleep(0.15)
+            port.write(b"x")
+            with pytest.raises(PortBusy, match=r"in use by process \d+ \(.*\), run 7f3a; stop it"):
+                open_transport(pty_pair[1])
+    finally:
+        port.close()
+
+
+@pytest.mark.parametrize("names", [("{}", "ASRL{}::INSTR"), ("ASRL{}::INSTR", "{}")])
+def test_a_port_has_one_owner_by_whatever_name(pty_pair, names):
+    first, second = (name.format(pty_pair[1]) for name in names)
+    port = open_transport(first)
+    with pytest.raises(PortBusy, match=f"in use by process {os.getpid()}"):
+        open_transport(second)
+    port.close()
+    open_transport(second).close()
 
 
 def test_a_port_that_another_program_locked_is_busy(pty_pair):
