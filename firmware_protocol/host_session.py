@@ -4,13 +4,13 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
-from math import ceil, log, log1p
+from math import ceil, inf, log, log1p
 from typing import Any
 
 from firmware_protocol.frame import DELIMITER, OVERHEAD, Decoder, Frame, Kind, encode
 from firmware_protocol.messages import MAX_PAYLOAD, Arm, Hello, Welcome
 from firmware_protocol.messages import State as BoardState
-from firmware_protocol.pace import ARMED_TIMEOUT_S, MAX_TIMEOUT_S, FrameSize, RoundTrip
+from firmware_protocol.pace import ARMED_TIMEOUT_S, HELLO_TIMEOUT_S, MAX_TIMEOUT_S, FrameSize, RoundTrip
 from firmware_protocol.session import SAFES_TOLD, distance, follows, session_name
 from firmware_protocol.status import Status
 from firmware_protocol.wire import OpClass, Request, WireError, layout
@@ -23,6 +23,9 @@ and answer are long and cannot be cut."""
 _BIT_ERRORS = 1e-3
 _MOST_FAILURES = 0.01 / 200
 """Of requests and answers that cannot be cut, on a line with so many bits wrong."""
+
+_HEARTBEATS = 3
+"""Times within a lease that a board at work hears from its host."""
 
 AT_WORK_S = 60.0
 """Time that a board may say it is at work on a request beyond twice what was expected."""
@@ -158,6 +161,7 @@ class HostSession:
         self._safe: _Sent | None = None
         self._safe_session, self._safe_seq = name >> 16, name & 0xFFFF
         self._name = 0
+        self._lease_s = inf
         self._boot_id: int | None = None
         self._resumes = False
         self._next_seq = 0
@@ -287,7 +291,8 @@ class HostSession:
         self._pending[sent.seq] = sent
         self._next_seq = follows(sent.seq)
         self._trip_end = sent.seq if self._trip_end is None else self._trip_end
-        self.armed = self.armed or isinstance(sent.ticket.request, Arm)
+        if isinstance(sent.ticket.request, Arm):
+            self.armed, self._lease_s = True, sent.ticket.request.ttl_ms * 1e-3
         return sent
 
     def _send(self, sent: _Sent, now: float) -> bytes:
@@ -321,10 +326,17 @@ class HostSession:
         oldest = next(iter(self._pending.values()), None)
         if oldest is None or self._safe is not None:
             return None
-        patience_s, cap_s = self.round_trip.timeout_s + oldest.ticket.expect_s, self.round_trip.cap_s
-        if oldest.at_work_s is not None:
-            patience_s = cap_s
+        cap_s = self._cap_s
+        patience_s = min(cap_s, self._lease_s / _HEARTBEATS) if self.armed else cap_s
+        if oldest.at_work_s is None:
+            patience_s = self.round_trip.timeout_s(cap_s) + min(oldest.ticket.expect_s, patience_s)
         return max(oldest.sent_s, self._heard_s) + min(self._line_s(oldest) + patience_s, cap_s)
+
+    @property
+    def _cap_s(self) -> float:
+        if self.state is not State.OPEN:
+            return HELLO_TIMEOUT_S
+        return ARMED_TIMEOUT_S if self.armed else MAX_TIMEOUT_S
 
     def _line_s(self, sent: _Sent) -> float:
         """Time that a request, its answer and what stood before it take on the line."""
@@ -336,8 +348,6 @@ class HostSession:
         return None if safe is None else safe.sent_s + SAFE_TIMEOUT_S + self._line_s(safe)
 
     def _watch(self, now: float) -> None:
-        if self.state is State.OPEN:
-            self.round_trip.cap_s = ARMED_TIMEOUT_S if self.armed else MAX_TIMEOUT_S
         safe, deadline = self._safe, self._safe_deadline()
         if safe is not None and safe.sends and deadline is not None and now >= deadline:
             safe.due = True

@@ -32,18 +32,16 @@ class RoundTrip:
 
     def __init__(self) -> None:
         self.smoothed_s: float | None = None
-        self.cap_s = HELLO_TIMEOUT_S
         self.misses = 0
         """Time-outs since the last answer."""
         self._byte_s = inf
         self._deviation_s = 0.0
         self._base_s = HELLO_TIMEOUT_S
 
-    @property
-    def timeout_s(self) -> float:
-        """How long to wait now before something is sent again."""
+    def timeout_s(self, cap_s: float) -> float:
+        """How long to wait now before something is sent again, at most `cap_s`."""
         doublings = max(0, self.misses - _MISSES_BEFORE_DOUBLING)
-        return min(self._base_s * (1 << doublings), self.cap_s)
+        return min(self._base_s * (1 << doublings), cap_s)
 
     def line_s(self, count: int) -> float:
         """Time that so many bytes take on the line, at most; 0 until an answer told."""

@@ -6,18 +6,18 @@ Integers only. Biases and thresholds of a chain are fixed-point numbers in weigh
 
 import struct
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firmware_protocol.bulk import Flags, Ints
-from firmware_protocol.wire import WireError
+from firmware_protocol.wire import U8, U16, WireError
 
 NO_TILE = 0xFF
 
 _LAYER = struct.Struct("<BBHHH")
-_TILE = struct.Struct("<BBBBBBHH")
+_TILE = struct.Struct("<BBHH")
 _HEAD = struct.Struct("<BBHHI")
 
 
@@ -34,7 +34,9 @@ class _Reader:
     def numbers(self, kind: str, count: int) -> Ints:
         return np.frombuffer(self._take(np.dtype(kind).itemsize * count), kind).astype(np.int64)
 
-    def signs(self, shape: tuple[int, ...]) -> NDArray[np.int8]:
+    def states(self, shape: tuple[int, ...], state_bits: int) -> NDArray[np.int8]:
+        if state_bits > 1:
+            return self.numbers("i1", int(np.prod(shape))).astype(np.int8).reshape(shape)
         return np.where(self.flags(shape), 1, -1).astype(np.int8)
 
     def flags(self, shape: tuple[int, ...]) -> Flags:
@@ -60,17 +62,28 @@ def _bits(flags: NDArray[np.generic]) -> bytes:
 
 @dataclass(frozen=True)
 class TilePlan:
-    """The part of a layer on one array: rows by pairs of columns."""
+    """The part of a layer on one array: some rows by some pairs of columns, both ascending."""
 
     array: int
-    row: int
-    rows: int
-    col: int
-    cols: int
     gain: int
     """Index to begin with; lowered where a conversion is at its end."""
     first_output: int
     first_input: int
+    rows: tuple[int, ...]
+    """Row of each input, from `first_input` on."""
+    pairs: tuple[int, ...]
+    """Pair of columns of each output: k stands for columns 2k and 2k + 1."""
+
+    def pack(self, shape: tuple[int, int]) -> bytes:
+        """For an array of `shape` (rows, cols)."""
+        head = _TILE.pack(self.array, self.gain, self.first_output, self.first_input)
+        return head + _places(self.rows, shape[0]) + _places(self.pairs, shape[1] // 2)
+
+
+def _places(chosen: tuple[int, ...], count: int) -> bytes:
+    flags = np.zeros(count, np.bool_)
+    flags[list(chosen)] = True
+    return _bits(flags)
 
 
 @dataclass(frozen=True)
@@ -93,87 +106,129 @@ class LayerPlan:
         """Units of the layer."""
         return int(self.bias.size)
 
+    def answers(self, fields: Ints) -> Ints:
+        """What the units drive the next layer with; a sign of 0 is +1."""
+        if not self.thresholds.size:
+            return np.where(fields >= 0, 1, -1)
+        reached = np.searchsorted(self.thresholds, fields, side="right")
+        return np.asarray(reached - self.thresholds.size // 2, np.int64)
 
-def pack_chain(layers: tuple[LayerPlan, ...], cues: NDArray[np.int8]) -> bytes:
-    """Layers and ±1 cues of shape (cues, neurons), staged for `StartChain`."""
-    parts = []
-    for layer in layers:
-        sizes = (layer.outputs, layer.inputs, layer.thresholds.size)
-        parts.append(_LAYER.pack(len(layer.tiles), layer.input_bits, *sizes))
-        parts += [_TILE.pack(*vars(tile).values()) for tile in layer.tiles]
-        parts += [
-            layer.scale.astype("<u4").tobytes(),
-            layer.bias.astype("<i8").tobytes(),
-            layer.thresholds.astype("<i8").tobytes(),
-        ]
-    return b"".join(parts) + _bits(cues > 0)
+    def pack(self, shape: tuple[int, int]) -> bytes:
+        """For arrays of `shape` (rows, cols)."""
+        sizes = (self.outputs, self.inputs, self.thresholds.size)
+        tables = ((self.scale, "<u4"), (self.bias, "<i8"), (self.thresholds, "<i8"))
+        parts = [_LAYER.pack(len(self.tiles), self.input_bits, *sizes)]
+        parts += [tile.pack(shape) for tile in self.tiles]
+        return b"".join(parts + [table.astype(kind).tobytes() for table, kind in tables])
 
 
-def unpack_chain(
-    data: bytes, layers: int, cues: int, neurons: int
-) -> tuple[tuple[LayerPlan, ...], NDArray[np.int8]]:
-    """The layers and the cues, shape (cues, neurons)."""
-    reader, found = _Reader(data), []
-    for _ in range(layers):
-        count, input_bits, outputs, inputs, thresholds = reader.fields(_LAYER)
-        tiles = tuple(TilePlan(*reader.fields(_TILE)) for _ in range(count))
-        scale, bias = reader.numbers("<u4", outputs), reader.numbers("<i8", outputs)
-        table = reader.numbers("<i8", thresholds)
-        found.append(LayerPlan(input_bits, inputs, tiles, scale, bias, table))
-    signs = reader.signs((cues, neurons))
-    reader.end()
-    return tuple(found), signs
+@dataclass(frozen=True)
+class ChainPlan:
+    """What is staged for `StartChain`."""
+
+    layers: tuple[LayerPlan, ...]
+    order: Ints
+    """Neuron of each update; empty where all are updated at a time."""
+    cues: NDArray[np.int8]
+    """Shape (cues, neurons): ±1, or steps of a state of more bits."""
+
+    def pack(self, shape: tuple[int, int], state_bits: int = 1) -> bytes:
+        """The staged bytes, for arrays of `shape` (rows, cols)."""
+        parts = [layer.pack(shape) for layer in self.layers]
+        return b"".join([*parts, self.order.astype("<u2").tobytes(), _states(self.cues, state_bits)])
+
+    @classmethod
+    def unpack(cls, data: bytes, size: "ChainSize", shape: tuple[int, int]) -> Self:
+        """The plan for arrays of `shape` (rows, cols)."""
+        reader = _Reader(data)
+        layers = tuple(_layer(reader, shape) for _ in range(size.layers))
+        order = reader.numbers("<u2", size.updates)
+        cues = reader.states((size.cues, size.neurons), size.state_bits)
+        reader.end()
+        return cls(layers, order, cues)
+
+
+class ChainSize(Protocol):
+    """How much of what there is in plan and report of a chain: `StartChain`."""
+
+    layers: U8
+    neurons: U16
+    cues: U16
+    updates: U16
+    state_bits: U8
+
+
+def _layer(reader: _Reader, shape: tuple[int, int]) -> LayerPlan:
+    count, input_bits, outputs, inputs, thresholds = reader.fields(_LAYER)
+    tiles = tuple(_tile(reader, shape) for _ in range(count))
+    scale, bias = reader.numbers("<u4", outputs), reader.numbers("<i8", outputs)
+    return LayerPlan(input_bits, inputs, tiles, scale, bias, reader.numbers("<i8", thresholds))
+
+
+def _tile(reader: _Reader, shape: tuple[int, int]) -> TilePlan:
+    head = reader.fields(_TILE)
+    rows, pairs = (
+        tuple(np.flatnonzero(reader.flags((count,))).tolist()) for count in (shape[0], shape[1] // 2)
+    )
+    return TilePlan(*head, rows, pairs)
+
+
+def _states(states: NDArray[np.generic], state_bits: int) -> bytes:
+    return _bits(states > 0) if state_bits == 1 else states.astype("i1").tobytes()
 
 
 @dataclass(frozen=True)
 class ChainReport:
-    """What became of every cue; a trace holds all states, else `states` holds the last ones alone."""
+    """What became of every cue; a trace holds states on the way, else `states` holds the last ones alone."""
 
-    iterations: Ints
-    """Changes of state, shape (cues,)."""
-    settled: Flags
-    states: NDArray[np.int8]
+    changes: Ints
+    """Changes of state, or number of the last update that changed it, shape (cues,)."""
+    periods: Ints
+    """1: at a fixed point; above: length of the cycle it is in; 0: neither; shape (cues,)."""
+    states: NDArray[np.signedinteger]
     """Shape (states, cues, neurons)."""
     products: Ints
     """State times its fields, fixed point, added up over the neurons, shape (states, cues); shape
-    (0, cues) without a trace."""
+    (0, cues) without a trace, and where neurons are updated one by one."""
     gains: tuple[int, ...]
     """Index in use at the end, by layer and tile."""
     clipped_layer: int = NO_TILE
     """The tile at which a conversion was at the end of its range at the lowest gain, which ended the job."""
     clipped_tile: int = NO_TILE
 
-    def pack(self) -> bytes:
+    def pack(self, state_bits: int = 1) -> bytes:
         """The result of `OpenReport`."""
         return (
             _HEAD.pack(
                 self.clipped_layer, self.clipped_tile, len(self.gains), len(self.states), len(self.products)
             )
             + bytes(self.gains)
-            + self.iterations.astype("u1").tobytes()
-            + _bits(self.settled)
-            + _bits(self.states > 0)
+            + self.changes.astype("<u2").tobytes()
+            + self.periods.astype("u1").tobytes()
+            + _states(self.states, state_bits)
             + self.products.astype("<i8").tobytes()
         )
 
     @classmethod
-    def unpack(cls, data: bytes, cues: int, neurons: int) -> Self:
-        """The report on so many cues."""
+    def unpack(cls, data: bytes, size: ChainSize) -> Self:
+        """The report on the chain that was asked for."""
         reader = _Reader(data)
         layer, tile, tiles, states, products = reader.fields(_HEAD)
         gains = tuple(int(gain) for gain in reader.numbers("u1", tiles))
-        iterations, settled = reader.numbers("u1", cues), reader.flags((cues,))
-        signs = reader.signs((states, cues, neurons))
-        sums = reader.numbers("<i8", products * cues).reshape(products, cues)
+        changes, periods = reader.numbers("<u2", size.cues), reader.numbers("u1", size.cues)
+        found = reader.states((states, size.cues, size.neurons), size.state_bits)
+        sums = reader.numbers("<i8", products * size.cues).reshape(products, size.cues)
         reader.end()
-        return cls(iterations, settled, signs, sums, gains, layer, tile)
+        return cls(changes, periods, found, sums, gains, layer, tile)
 
 
-def chain_report_bytes(cues: int, neurons: int, max_iterations: int, *, trace: bool) -> int:
+def chain_report_bytes(size: ChainSize, max_iterations: int, *, trace: bool) -> int:
     """Length of the longest report of such a chain, with room for the gains of 256 tiles."""
-    states = max_iterations + 1 if trace else 1
-    sums = 8 * states * cues if trace else 0
-    return _HEAD.size + 256 + cues + (cues + 7) // 8 + (states * cues * neurons + 7) // 8 + sums
+    iterations = -(-size.updates // size.neurons) if size.updates else max_iterations
+    states = iterations + 1 if trace or size.updates else 1
+    sums = 8 * states * size.cues if trace else 0
+    units = states * size.cues * size.neurons
+    return _HEAD.size + 256 + 3 * size.cues + (units if size.state_bits > 1 else (units + 7) // 8) + sums
 
 
 @dataclass(frozen=True)

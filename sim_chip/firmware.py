@@ -341,9 +341,7 @@ class Firmware:
         if self.jobs.knows(request.job_id):
             return m.Started(request.job_id)
         self._use_chip(request)
-        longest = chain_report_bytes(
-            request.cues, request.neurons, request.max_iterations, trace=bool(request.trace)
-        )
+        longest = chain_report_bytes(request, request.max_iterations, trace=bool(request.trace))
         self.result.check_fits(longest)
         chain = ChainJob(request, self.chip, self.staging.take(request.staged_bytes, request.staged_crc))
         return self._started(chain, chain.rounds())

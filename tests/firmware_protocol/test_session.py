@@ -217,6 +217,13 @@ def test_a_board_at_work_is_waited_for_and_hears_its_host_all_the_time(bench, ar
     assert bench.board.executed == {1: 1}
 
 
+def test_a_short_lease_is_kept_while_the_board_is_at_work(bench):
+    bench.host.submit(Arm(90))
+    ticket = bench.host.submit(Wait(1), 5.0)
+    bench.board.is_slow = True
+    assert worked_on(bench, ticket, bench.now + 3) < 0.09
+
+
 def test_a_board_that_says_for_ever_that_it_is_at_work_is_given_up(bench):
     bench.board.is_slow = True
     ticket = bench.host.submit(Wait(1), 5.0)
@@ -227,7 +234,7 @@ def test_a_board_that_says_for_ever_that_it_is_at_work_is_given_up(bench):
 
 
 def test_the_host_is_quick_to_repeat_as_soon_as_it_has_asked_for_the_lease(bench):
-    bench.host.submit(Arm(2000))
+    bench.host.submit(Arm(2000), 8.0)
     last = bench.host.submit(Wait(1), 8.0)
     silence_s = 0.0
     while last.outcome is Outcome.OPEN:

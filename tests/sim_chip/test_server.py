@@ -231,6 +231,35 @@ def test_a_host_that_vanishes_in_mid_job_leaves_the_chip_safe(tmp_path, open_lin
         assert 0 < state.total_pulses < 4096 * 10_000
 
 
+SLOW = m.Pulse(0, m.SET, 36044, 38500, 10_000_000, 60, 0, 1, 0, 1)
+"""60 pulses of 10 ms on one device, which take a chip that follows the wall's clock 0.6 s."""
+
+
+@pytest.mark.parametrize("expect_s", [0.0, 0.6])
+def test_pulses_that_outlast_the_lease_are_given_to_the_end_while_their_host_lives(
+    tmp_path, open_line, expect_s
+):
+    with serving("--pty", tmp_path / "chip", "--pace", "real"):
+        line = open_line(tmp_path / "chip")
+        line.ask(m.Arm(250))
+        began_s = time.monotonic()
+        assert line.settle(line.session.submit(SLOW, expect_s)).pulses == 60
+        assert time.monotonic() - began_s > 0.55
+
+
+def test_pulses_of_a_host_that_fell_silent_end_with_its_lease_to_the_pulse(tmp_path, open_line):
+    with serving("--pty", tmp_path / "chip", "--pace", "real"):
+        line = open_line(tmp_path / "chip")
+        line.ask(m.Arm(100))
+        line.session.submit(replace(SLOW, count=1, row_count=64, col_count=64))
+        line.write(line.session.transmit(time.monotonic()))
+        time.sleep(0.3)
+        line.close()
+        state = open_line(tmp_path / "chip", number=2).ask(m.GetState())
+        assert state.fault == Fault.LEASE_LAPSED
+        assert 1 <= state.total_pulses <= 11
+
+
 def test_a_host_that_does_not_read_never_stops_the_board(tmp_path, open_line):
     with serving("--pty", tmp_path / "chip") as (process, _):
         line = open_line(tmp_path / "chip")
