@@ -12,7 +12,7 @@ from importlib import import_module
 
 from benchmarks.measure import Measured, Plan
 
-PARTS = ("schedules", "costs", "resumed", "faults", "products")
+PARTS = ("schedules", "costs", "resumed", "faults", "products", "twins")
 
 
 def measure(plan: Plan) -> Iterator[Measured]:
