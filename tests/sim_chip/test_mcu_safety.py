@@ -8,6 +8,7 @@ import pytest
 from firmware_protocol import messages as m
 from firmware_protocol.host_session import Outcome
 from firmware_protocol.jobs import JobState
+from firmware_protocol.plans import ScanCodes, ScanPlan
 from firmware_protocol.rails import Rail
 from firmware_protocol.status import Executed, Fault, Status
 from firmware_protocol.wire import OpClass, Request, Vector, layout
@@ -404,3 +405,86 @@ def test_the_pulse_total_is_the_chips_and_outlives_the_board(make_host):
     again.mcu = type(host.mcu)(host.mcu.chip, clock=again.clock)
     again.hello(number=3)
     assert again.ask(m.GetState()).total_pulses == 6
+
+
+# Pulses per second
+
+
+def clock_and_pulses(host):
+    """Let the board work until it rests: the chip's clock and the pulses so far, after every slice."""
+    book = host.mcu.chip.book
+    seen = [(host.mcu.chip.clock_ns, book.set_pulses + book.reset_pulses)]
+    while host.mcu.work() == 0.0:
+        seen.append((host.mcu.chip.clock_ns, book.set_pulses + book.reset_pulses))
+    return np.array(seen, np.int64).T
+
+
+def most_in_a_second(clock_ns, pulses):
+    ends = np.searchsorted(clock_ns, clock_ns + 1_000_000_000, side="right") - 1
+    return int((pulses[ends] - pulses).max())
+
+
+def limit_pulses(host, per_second):
+    host.ask(m.TightenLimits(**vars(host.ask(m.GetLimits())) | {"pulses_per_second": per_second}))
+
+
+def test_no_second_has_more_pulses_than_the_limit_in_one_request(host):
+    limit_pulses(host, 1000)
+    host.arm()
+    host.send(replace(PULSE, row_count=64, col_count=64, count=1))
+    clock_ns, pulses = clock_and_pulses(host)
+    assert pulses[-1] == 4096
+    assert most_in_a_second(clock_ns, pulses) <= 1010
+
+
+def test_no_second_has_more_pulses_than_the_limit_in_a_job(host):
+    limit_pulses(host, 1000)
+    host.arm()
+    host.start(TARGETS, max_rounds=2)
+    clock_ns, pulses = clock_and_pulses(host)
+    assert pulses[-1] > 4096
+    assert most_in_a_second(clock_ns, pulses) <= 1010
+
+
+def test_a_job_that_is_ended_in_mid_round_reports_the_pulses_that_were_given(host):
+    limit_pulses(host, 1000)
+    host.arm()
+    host.start(TARGETS, max_rounds=2)
+    while (given := host.mcu.chip.book.set_pulses) < 1000:
+        host.mcu.work()
+    host.ask(m.Safe())
+    assert given < 4096
+    data = host.fetch(m.OpenReport(1))
+    counts = np.frombuffer(data, "<u2", 3 * 4096).reshape(3, 64, 64)[1:].sum(axis=0)
+    assert np.array_equal(counts, host.mcu.chip.pulse_counts(0))
+    assert host.ask(m.GetJob(1)).pulses == given
+
+
+def test_a_scan_that_is_ended_in_mid_round_reports_the_pulses_that_were_given(host):
+    limit_pulses(host, 1000)
+    host.arm()
+    plan = ScanPlan(np.array([VOLT]), np.array([VOLT]), np.ones((64, 64), bool))
+    host.ask(
+        m.StartScan(
+            job_id=1,
+            array=0,
+            gain=2,
+            reads=1,
+            looks=2,
+            pairs=1,
+            moved=1000,
+            sigmas=4,
+            turning=1000,
+            lower=0,
+            set_gate_code=GATE,
+            reset_gate_code=GATE,
+            width_ns=1000,
+            staged_crc=host.stage(plan.pack()),
+        )
+    )
+    while (given := host.mcu.chip.book.set_pulses) < 1000:
+        host.mcu.work()
+    host.ask(m.Safe())
+    report = ScanCodes.unpack(host.fetch(m.OpenReport(1)), (64, 64))
+    assert given < 4096
+    assert np.array_equal(report.pulses, host.mcu.chip.pulse_counts(0))
