@@ -91,6 +91,11 @@ class DeviceSession:
         """Frames dropped for length or CRC."""
         return self._decoder.bad_frames
 
+    @property
+    def bytes_without(self) -> int:
+        """Bytes since the last good frame."""
+        return self._decoder.bytes_without
+
     def receive(self, data: bytes, now: float) -> Iterator[Inbound]:
         """Take in `data`; iterate over the requests that may be executed now, also earlier ones."""
         foreign = self._decoder.foreign_frames

@@ -99,9 +99,11 @@ class Decoder:
 
     def __init__(self) -> None:
         self._partial = bytearray()
-        self._overlong = False
+        self._run_bytes = 0
         self.bad_frames = 0
-        """Runs of bytes between delimiters that were no frame."""
+        """Runs of bytes between delimiters that were no frame; each `MAX_ENCODED` of one that is too long."""
+        self.bytes_without = 0
+        """Bytes since the last frame."""
         self.foreign_frames = 0
         """Whole frames of another major version."""
         self.foreign_major: int | None = None
@@ -113,20 +115,22 @@ class Decoder:
         frames = []
         for run in ends:
             self._append(run)
-            if self._overlong:
-                self.bad_frames += 1
-            elif self._partial:
+            if self._partial:
                 frame = self._decode(bytes(self._partial))
                 if frame is not None:
                     frames.append(frame)
+                    self.bytes_without = 0
             self._partial.clear()
-            self._overlong = False
+            self._run_bytes = 0
         self._append(rest)
         return frames
 
     def _append(self, run: bytes) -> None:
-        if self._overlong or len(self._partial) + len(run) > MAX_ENCODED:
-            self._overlong = True
+        pieces = max(0, self._run_bytes - 1) // MAX_ENCODED
+        self._run_bytes += len(run)
+        self.bytes_without += len(run)
+        if self._run_bytes > MAX_ENCODED:
+            self.bad_frames += (self._run_bytes - 1) // MAX_ENCODED - pieces
             self._partial.clear()
         else:
             self._partial += run

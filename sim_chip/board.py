@@ -15,7 +15,7 @@ from sim_chip.chip import VirtualChip
 from sim_chip.faults import FaultPlan, load_plan
 from sim_chip.flash import Flash
 from sim_chip.limits import provision
-from sim_chip.mcu import VirtualMcu
+from sim_chip.mcu import BAD_FRAMES_PER_SECOND, VirtualMcu
 from sim_chip.presets import preset
 from sim_chip.twin import Twin, twin
 
@@ -42,6 +42,8 @@ class Setup:
     """As `conductance`, but as read, device by device, with transistor and lines in series."""
     pace: str = "free"
     """`real` ties the chip's clock to the wall's; `free` moves it as fast as it goes."""
+    storm: int = BAD_FRAMES_PER_SECOND
+    """Bad frames in a second at which the board gives up its line."""
 
     def __post_init__(self) -> None:
         """Raises ValueError where there is no such pace, or things do not go together."""
@@ -69,7 +71,7 @@ class Setup:
                 raise ValueError(f"no key {key!r} in {address!r}; there are {', '.join(keys)}")
         return cls(
             preset=values.get("preset", cls.preset),
-            seed=_seed(values.get("seed", str(cls.seed))),
+            seed=_whole("seed", values.get("seed", str(cls.seed))),
             state=Path(values["state"]) if values.get("state") else None,
             faults=Path(values["faults"]) if values.get("faults") else None,
             conductance=Path(values["conductance"]) if values.get("conductance") else None,
@@ -77,12 +79,13 @@ class Setup:
             readback=Path(values["readback"]) if values.get("readback") else None,
             commission=values.get("commission", "0") not in ("0", "false", "no"),
             pace=values.get("pace", cls.pace),
+            storm=_whole("storm", values.get("storm", str(cls.storm))),
         )
 
 
-def _seed(text: str) -> int:
+def _whole(name: str, text: str) -> int:
     if not text.isdecimal():
-        raise ValueError(f"the seed is a whole number from 0 up, not {text!r}")
+        raise ValueError(f"the {name} is a whole number from 0 up, not {text!r}")
     return int(text)
 
 
@@ -111,6 +114,7 @@ class Board:
             flash=self._flash,
             cause=cause,
             commissioning=self._setup.commission,
+            bad_frames_per_second=self._setup.storm,
         )
         if self._setup.pace == "real":
             self.mcu.follow_wall()

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sim_chip.board import Board, Setup
+from sim_chip.mcu import BAD_FRAMES_PER_SECOND
 from sim_chip.presets import PRESETS
 from sim_chip.server import serve_pty, serve_tcp, stop_signals
 
@@ -53,6 +54,9 @@ def serve(
     pace: Annotated[
         str, typer.Option(metavar="free|real", help="real: the chip takes its time, as hardware does.")
     ] = "free",
+    storm: Annotated[
+        int, typer.Option(min=1, help="Bad frames in a second at which the board gives up its line.")
+    ] = BAD_FRAMES_PER_SECOND,
 ) -> None:
     """Serve a virtual chip until SIGTERM or Ctrl-C, which leave its outputs at 0 V.
 
@@ -71,6 +75,7 @@ def serve(
             profile=profile,
             readback=readback,
             pace=pace,
+            storm=storm,
         )
     )
     for source in board.sources:

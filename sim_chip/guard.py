@@ -20,6 +20,11 @@ COARSE_TICK_NS: Final = 1000
 """Grid of pulses that outlast the chip's own timer and are timed by the firmware."""
 
 
+JAMMED_BYTES: Final = 1 << 17
+"""Bytes in a row without a frame at which a line is given up: twice what a host sends until its frames are
+small enough to pass at one wrong bit in a thousand; 0.2 s at full USB speed."""
+
+
 class Refused(Exception):  # noqa: N818 - an answer, not an error of this program
     """Ends a handler: the request is answered by a `Refusal` with this status."""
 
@@ -127,17 +132,17 @@ class Permits:
 
 @dataclass
 class BadFrameWatch:
-    """Tells when more than `most` bad frames came within one second."""
+    """Tells when more than `most` bad frames came within one second, or too many bytes without a frame."""
 
     most: int
     since: float = 0.0
     before: int = 0
 
-    def storm(self, bad_frames: int, now: float) -> bool:
-        """Whether the count of bad frames grew too fast; `bad_frames` is the total so far."""
+    def storm(self, bad_frames: int, bytes_without: int, now: float) -> bool:
+        """Whether the line is jammed: `bad_frames` in total, `bytes_without` any since the last good one."""
         if now - self.since >= 1.0:
             self.since, self.before = now, bad_frames
-        return bad_frames - self.before > self.most
+        return bad_frames - self.before > self.most or bytes_without > JAMMED_BYTES
 
 
 @dataclass(frozen=True)

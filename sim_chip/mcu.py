@@ -123,7 +123,7 @@ class VirtualMcu:
         now = self._clock()
         self._watch(now)
         self._serve(data, now)
-        if self._storm.storm(self._session.bad_frames, now):
+        if self._storm.storm(self._session.bad_frames, self._session.bytes_without, now):
             self._make_safe(Fault.BAD_FRAME_STORM)
 
     def transmit(self) -> bytes:

@@ -58,13 +58,14 @@ def test_random_bytes_are_no_frame():
     assert decoder.bad_frames > 1000
 
 
-def test_a_run_that_is_too_long_costs_no_memory_and_one_frame():
+def test_a_run_that_is_too_long_costs_no_memory_and_the_frames_it_is_as_long_as():
     decoder = Decoder()
     for _ in range(1000):
         decoder.feed(b"\x55" * 1000)
         assert len(decoder._partial) <= MAX_ENCODED
+    assert decoder.bad_frames == decoder.bytes_without // MAX_ENCODED
     assert decoder.feed(b"\0" + encode(PING)) == [PING]
-    assert decoder.bad_frames == 1
+    assert (decoder.bad_frames, decoder.bytes_without) == (1_000_000 // MAX_ENCODED, 0)
 
 
 def test_a_frame_of_another_major_is_recognised_but_not_read(monkeypatch):

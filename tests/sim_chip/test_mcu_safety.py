@@ -251,6 +251,19 @@ def test_a_storm_of_bad_frames_latches_a_fault(make_host):
     assert host.ask(m.GetState()).fault == Fault.BAD_FRAME_STORM
 
 
+@pytest.mark.parametrize("noise", [b"\x55" * 8000, np.random.default_rng(1).bytes(8000)])
+def test_a_line_that_carries_noise_alone_is_given_up(host, noise):
+    """At the speed of full-speed USB, 0.8 MB/s; a cell of 10 ms each."""
+    host.arm(2000)
+    began = host.clock.now
+    while host.mcu._permits.fault is Fault.NONE and host.clock.now < began + 1:
+        host.clock.now += 0.01
+        host.mcu.receive(noise)
+    assert host.clock.now < began + 0.2
+    assert host.ask(m.GetState()).fault == Fault.BAD_FRAME_STORM
+    assert outputs(host) == [GROUND] * 3
+
+
 def test_bad_frames_spread_over_time_are_no_storm(make_host):
     host = make_host(bad_frames_per_second=200)
     for _ in range(10):
