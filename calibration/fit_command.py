@@ -58,6 +58,8 @@ class Fitted:
     worst: Sequence[tuple[str, ...]]
     """Rows farthest from what the law expects, for a person."""
     picture: Markup
+    untold: tuple[str, ...] = ()
+    """Parameters that the data do not determine."""
 
 
 def declare(app: typer.Typer) -> None:
@@ -114,6 +116,10 @@ def fit_command(
         print_json(_summary(fitted, run))
     else:
         _print(fitted)
+    if fitted.untold:
+        remark(f"not determined by these data: {', '.join(fitted.untold)}")
+    for reason in (reason for result in fitted.results for reason in result.reasons):
+        remark(reason)
     remark(f"report: {run.report_path}")
     if not all(result.passed for result in fitted.results):
         raise typer.Exit(1)
@@ -147,7 +153,8 @@ def _of_pulses(file: PulseFile) -> Fitted:
         results.append(CalibrationResult.judged("gate", gate))
     rest = {name: value for name, value in values.items() if name not in GATE_NAMES}
     named = {"set" if direction == SET else "reset": law for direction, law in fits.items()}
-    results.append(CalibrationResult.judged("thresholds", rest | quality(named)))
+    reasons = [] if results or rest else ["these data determine no parameter: vary volts and gate_volts"]
+    results.append(CalibrationResult.judged("thresholds", rest | quality(named), reasons=reasons))
     residual, sigma = np.full(len(file.lines), np.nan), np.full(len(file.lines), np.nan)
     for direction, law in fits.items():
         mine = file.table.direction == direction
@@ -159,7 +166,9 @@ def _of_pulses(file: PulseFile) -> Fitted:
         "residual": (residual, "S"),
         "sigma": (sigma, "S"),
     }
-    return Fitted(tuple(results), table, _worst(file, residual, sigma), _draw_pulses(file, residual, sigma))
+    untold = tuple(n for law in fits.values() for n, found in law.estimates.items() if not found.determined)
+    worst, picture = _worst(file, residual, sigma), _draw_pulses(file, residual, sigma)
+    return Fitted(tuple(results), table, worst, picture, untold)
 
 
 def _worst(file: PulseFile, residual: Floats, sigma: Floats) -> list[tuple[str, ...]]:
@@ -277,6 +286,7 @@ def _summary(fitted: Fitted, run: Run) -> dict[str, Any]:
         "passed": all(result.passed for result in fitted.results),
         "results": [result.model_dump(mode="json") for result in fitted.results],
         "worst": [list(row) for row in fitted.worst],
+        "not_determined": list(fitted.untold),
         "report": str(run.report_path),
     }
 

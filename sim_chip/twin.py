@@ -41,6 +41,9 @@ _KINDS = {1: Kind.STUCK_OFF, 2: Kind.STUCK_ON, 3: Kind.STUCK_MIDDLE}
 """By the profile's own numbers of faults; devices on dead lines are named by their line."""
 
 
+_OWN = ("set_threshold", "off_gap", "reset_reference", "reset_steepness")
+"""Parameters of pulses that each device has its own of."""
+
 _COMMON = (
     "set_softness",
     "set_width_shift",
@@ -297,13 +300,15 @@ class _Maker:
             )
         measured: dict[str, Any] = {
             name: Spread(_mean(thresholds, name), _mean(thresholds, f"{name}_spread"))
-            for name in ("set_threshold", "off_gap", "reset_reference", "reset_steepness")
+            for name in _OWN
             if _have(thresholds, name)
         }
         measured |= {name: _mean(thresholds, name) for name in _COMMON if _have(thresholds, name)}
         model = replace(model, **measured)
         self._tell("gate curve and scatter of SET", self._arrays("gate"))
-        self._tell("SET and RESET thresholds", self._arrays("thresholds"))
+        missing = [name for name in (*_OWN, *_COMMON) if name not in measured]
+        short = f"not {', '.join(missing)}, which {self._kind} gives" if missing else ""
+        self._tell("SET and RESET thresholds", self._arrays("thresholds"), short)
         return replace(p, switching=model)
 
     def _arrays(self, name: str) -> list[int] | None:

@@ -89,6 +89,14 @@ def test_pulses_tell_the_parameters_of_the_chip_they_were_given_to(bench, fit, t
     assert "<svg" in run.report_path.read_text()
 
 
+def test_data_that_say_nothing_of_a_law_say_so(fit, tmp_path):
+    rows = [(f"d{n}", *GOOD_ROW[1:-1], 4e-5 + n * 1e-7) for n in range(40)]
+    status, facts = fit(write(tmp_path / "pulses.csv", PULSE_COLUMNS, rows), "--kind", "pulses")
+    assert status == 1
+    assert {"threshold", "ln_gain", "set_threshold"} <= set(facts["not_determined"])
+    assert facts["results"][0]["reasons"] == ["these data determine no parameter: vary volts and gate_volts"]
+
+
 def test_reads_tell_the_law_of_fluctuation(fit, tmp_path):
     rng = np.random.default_rng(1)
     us = rng.uniform(5, 50, 300)

@@ -116,6 +116,8 @@ def test_devices_of_the_twin_follow_the_measured_laws(made: Any) -> None:
     s = found.parameters.switching
     assert (s.threshold, s.set_jitter, s.reset_reference) == (Spread(0.8, 0.02), 0.05, Spread(1.0, 0.05))
     assert s.set_threshold == GOOD.switching.set_threshold
+    (told,) = (source for source in found.sources if source.startswith("SET and RESET"))
+    assert "not set_threshold, off_gap, set_softness" in told
     traits = draw_traits(found.parameters, SEED, 0)
     gain = traits.transconductance / (2 * traits.compliance_volts)
     assert np.median(gain) == pytest.approx(900, rel=0.01)
