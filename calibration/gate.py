@@ -1,6 +1,7 @@
 """Gate voltage → conductance: where one strong SET pulse leaves a device, and how widely that scatters."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -130,7 +131,7 @@ class GateCurve:
         return drawing.markup
 
 
-def draw_residuals(axes, fit: LawFit) -> None:  # type: ignore[no-untyped-def]
+def draw_residuals(axes: Any, fit: LawFit) -> None:
     """Histogram of residuals in standard deviations, beside the Gaussian that they should follow."""
     at = np.linspace(-5, 5, 101)
     z = np.clip(fit.residual / fit.sigma, -5, 5)
