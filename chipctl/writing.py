@@ -3,6 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -15,16 +16,22 @@ from chipctl.program_report import ProgramProgress, ProgramReport, Teller, repor
 from chipctl.schedules import PulseSchedule
 from chipctl.write_plan import Plan, plan_of
 from firmware_protocol.jobs import JobState, Verdict
-from firmware_protocol.messages import Job
+from firmware_protocol.messages import Job, State
 from firmware_protocol.status import Fault, Status
 
 _T = TypeVar("_T")
 
-MOST_INTERRUPTIONS = 3
-"""Lost sessions and faults of the board after which programming is given up."""
+MOST_FAULTS = 3
+"""Faults of the board itself after which programming is given up, whatever came of it in between."""
+
+MOST_IN_VAIN = 3
+"""Interruptions in a row, without a pulse or a verified device in between, after which it is given up."""
+
+MOST_INTERRUPTIONS = 100
+"""Interruptions in all after which it is given up."""
 
 _CALM_S = 0.1
-"""Rest before the first resumption; twice as long before each further one."""
+"""Rest before a resumption; twice as long after each interruption in vain."""
 
 _RESUMABLE = (
     Status.NOT_ARMED,
@@ -36,8 +43,16 @@ _RESUMABLE = (
 """Refusals of a board in its safe state, which may be over when its fault is cleared."""
 
 
+_OF_THE_LINE = (Fault.LEASE_LAPSED, Fault.BAD_FRAME_STORM)
+"""Faults that say nothing of the board."""
+
+
 class Faulted(Exception):  # noqa: N818
     """The board ended the job by a fault that can be cleared."""
+
+    def __init__(self, fault: Fault, place: str) -> None:
+        super().__init__(f"{fault.name.lower().replace('_', ' ')} in {place}")
+        self.fault = fault
 
 
 class Writing(ABC):
@@ -60,6 +75,10 @@ class Writing(ABC):
         """Boot id and requests for safety before the first pulse."""
         self._total = 0
         """Pulses that the board had counted when it was asked last."""
+        self._stood: tuple[int, int] | None = None
+        """Pulses of the board and verified devices at the last interruption."""
+        self._in_vain = 0
+        self._faults = 0
 
     def bring(self, mask: NDArray[np.bool_]) -> ProgramReport:
         """Program the devices in `mask` (rows, cols), those that are not within tolerance at the end named.
@@ -92,11 +111,14 @@ class Writing(ABC):
     def go_on(self) -> ProgramReport:
         """Find out how things stand and do what is left, to its end."""
 
-    def _note_start(self) -> None:
+    def _note_start(self) -> State:
+        """What the board says before pulses go on; what it said first is kept."""
+        state = self.chip.board.state()
         if self._before is None:
-            state = self.chip.board.state()
             self._before = self.chip.board.welcome.boot_id, state.safes
             self._total = state.total_pulses
+            self._stood = self._total, self._verified
+        return state
 
     @property
     def _safes_allowed(self) -> int | None:
@@ -106,19 +128,38 @@ class Writing(ABC):
         boot_id, safes = self._before
         return safes if self.chip.board.welcome.boot_id == boot_id else 0
 
-    def _interrupted(self, error: Exception) -> None:
+    def _interrupted(self, error: LinkError | DeviceError | Faulted) -> None:
         """Take note, and see that there is a session; raises `error` where that is the end."""
-        refused = isinstance(error, DeviceError) and error.status not in _RESUMABLE
-        if refused or (isinstance(error, LinkError) and len(self._interruptions) >= MOST_INTERRUPTIONS):
+        if isinstance(error, DeviceError) and error.status not in _RESUMABLE:
             raise error
-        if len(self._interruptions) >= MOST_INTERRUPTIONS:
-            times = len(self._interruptions) + 1
-            words = f"array {self.array}: given up after {times} interruptions, the last: {error}"
-            raise ProgrammingError(words, self._so_far()) from error
         self._interruptions.append(str(error))
         if isinstance(error, LinkError):
             self.chip.board.reopen()
-        time.sleep(_CALM_S * 2 ** (len(self._interruptions) - 1))
+        if isinstance(error, Faulted):
+            self._faults += error.fault not in _OF_THE_LINE
+        self._see_what_came_of_it()
+        if self._faults > MOST_FAULTS or self._in_vain >= MOST_IN_VAIN or self._times > MOST_INTERRUPTIONS:
+            if isinstance(error, LinkError):
+                raise error
+            words = f"array {self.array}: given up after {self._times} interruptions, the last: {error}"
+            raise ProgrammingError(words, self._so_far()) from error
+        time.sleep(_CALM_S * 2**self._in_vain)
+
+    @property
+    def _times(self) -> int:
+        return len(self._interruptions)
+
+    def _see_what_came_of_it(self) -> None:
+        """Count interruptions in vain; where the board cannot even be asked, this is one."""
+        stood = self._stood
+        with suppress(LinkError):
+            stood = self.chip.board.state().total_pulses, self._verified
+        self._in_vain = self._in_vain + 1 if stood == self._stood else 0
+        self._stood = stood
+
+    @property
+    def _verified(self) -> int:
+        return 0 if self.report is None else int(self.report.verified.sum())
 
     def _so_far(self) -> ProgramReport | None:
         """What is known without asking again."""
@@ -146,11 +187,12 @@ class BoardWriting(Writing):
 
     def go_on(self) -> ProgramReport:
         """Find out how things stand and run a job for what is left, to its end."""
-        self._note_start()
-        board = self.chip.board
+        board, state = self.chip.board, self._note_start()
         if self._open is not None:
             self._leave_alone_if_safe(*self._open)
             self._ended(self._found_out(*self._open))
+        else:
+            self._total = state.total_pulses
         mask = self._mask & ~self._done
         plan = plan_of(self.chip, self.array, self.target, mask, self.schedule)
         self._open = plan, mask
@@ -160,7 +202,7 @@ class BoardWriting(Writing):
             self._open = None
             raise ProgrammingError(f"array {self.array}: {error}", self._so_far()) from None
         if job.fault and job.fault != Fault.INTERNAL:
-            raise Faulted(f"{Fault(job.fault).name.lower().replace('_', ' ')} in round {job.round}")
+            raise Faulted(Fault(job.fault), f"round {job.round}")
         report = self._ended(self._report(plan, mask, job))
         if job.state != JobState.DONE:
             cause = ": internal" if job.fault else ", as it was asked to"
@@ -197,17 +239,27 @@ class BoardWriting(Writing):
         """What became of a job that was cut off, and how the devices stand now."""
         board, job_id = self.chip.board, plan.request.job_id
         jobs = list(board.follow(job_id))
-        if fault := board.state().fault:
-            board.clear_fault(fault)
+        state = board.state()
+        if state.fault:
+            board.clear_fault(state.fault)
         if jobs:
             known = self._report(plan, mask, jobs[-1])
         else:
-            given = sum(effect.pulses for effect in board.op_log().effects if effect.job_id == job_id)
-            known = unknown(self.array, mask, self.target, given)
+            known = unknown(self.array, mask, self.target, self._given(job_id, state.total_pulses))
         now = self.looked_at(self.schedule.reads)
         seen = replace(known, verdicts=np.where(mask, Verdict.LOW, Verdict.SKIPPED))
         seen = seen.seen_again(now, self.schedule.tolerance, now.size * self.schedule.reads)
+        self._total = state.total_pulses
         return replace(seen, outcome=JobState.ABORTED)
+
+    def _given(self, job_id: int, total: int) -> int:
+        """Pulses of a job that the board knows no more of: by its log, or where that is lost by its count."""
+        log, counted = self.chip.board.op_log(), total - self._total
+        effects = [effect for effect in log.effects if effect.pulses_before >= self._total]
+        if sum(effect.pulses for effect in effects) == counted:
+            return sum(effect.pulses for effect in effects if effect.job_id == job_id)
+        self._interruptions[-1] += f"; the board's log was lost: {counted} pulses by its count, not by device"
+        return counted
 
 
 def unknown(array: int, mask: NDArray[np.bool_], target: Siemens, pulses: int) -> ProgramReport:

@@ -13,6 +13,9 @@ from chipctl.chip import connect
 from chipctl.errors import LinkError
 from chipctl.programming import program
 
+A_RECORD = 512 + 64 + 20
+"""A byte of the log's second record."""
+
 
 def serve(folder):
     place = ["--pty", str(folder / "port"), "--state", str(folder / "state")]
@@ -25,7 +28,15 @@ def serve(folder):
     return board
 
 
-def test_programming_goes_on_after_the_board_was_killed(tmp_path):
+def rot(flash):
+    """Spoil one record of the board's log."""
+    data = bytearray(flash.read_bytes())
+    data[A_RECORD] ^= 0xFF
+    flash.write_bytes(data)
+
+
+@pytest.mark.parametrize("log_is_lost", [False, True])
+def test_programming_goes_on_after_the_board_was_killed(tmp_path, log_is_lost):
     boards = [serve(tmp_path)]
     restart = threading.Thread(target=lambda: boards.append(serve(tmp_path)))
 
@@ -33,6 +44,8 @@ def test_programming_goes_on_after_the_board_was_killed(tmp_path):
         if progress.pulses and len(boards) == 1 and not restart.ident:
             boards[0].kill()
             boards[0].wait()
+            if log_is_lost:
+                rot(tmp_path / "state.board")
             restart.start()
 
     try:
@@ -42,6 +55,7 @@ def test_programming_goes_on_after_the_board_was_killed(tmp_path):
             report = program(chip, 0, target, on_progress=kill_once)
             given = chip.board.state().total_pulses - before
         assert len(report.interruptions) == 1
+        assert ("log was lost" in report.interruptions[0]) == log_is_lost
         assert report.unplaced_pulses > 0
         assert report.pulses.sum() + report.unplaced_pulses == given
         assert report.verified.mean() > 0.95

@@ -5,6 +5,7 @@ import pytest
 
 from chipctl.errors import LinkTimeout, ProgrammingError
 from chipctl.programming import program
+from firmware_protocol.jobs import JobState
 from firmware_protocol.status import Fault
 
 TARGET = np.random.default_rng(2).uniform(10e-6, 140e-6, (64, 64))
@@ -53,7 +54,38 @@ def test_a_fault_that_stays_ends_programming_with_what_was_done(chip):
     with pytest.raises(ProgrammingError, match="given up after 4 interruptions") as given_up:
         program(chip, 0, TARGET, on_progress=once(lambda: chip.truth.set_supply(4_000_000)))
     chip.truth.set_supply(5_000_000)
-    assert given_up.value.report is None or len(given_up.value.report.interruptions) == 3
+    assert given_up.value.report is None or len(given_up.value.report.interruptions) == 4
+
+
+def test_programming_outlasts_any_number_of_interruptions_as_long_as_something_comes_of_it(chip, monkeypatch):
+    follow, cut = chip.board._progress, []
+
+    def cut_off(job_id):
+        for job in follow(job_id):
+            yield job
+            if job.state == JobState.RUNNING and job.pulses and len(cut) < 6:
+                cut.append(job)
+                chip.mcu._make_safe(Fault.LEASE_LAPSED)
+
+    monkeypatch.setattr("chipctl.board._POLL_SECONDS", (0.001,))
+    monkeypatch.setattr(chip.board, "_progress", cut_off)
+    report = program(chip, 0, TARGET)
+    assert len(report.interruptions) == 6
+    assert report.pulses.sum() == chip.board.state().total_pulses
+    assert report.verified.mean() > 0.95
+
+
+def test_programming_is_given_up_when_nothing_comes_of_three_interruptions(chip, monkeypatch):
+    asked = []
+
+    def silent(*_):
+        asked.append(1)
+        raise LinkTimeout("the cable was moved")
+
+    monkeypatch.setattr(chip.board, "read_cells", silent)
+    with pytest.raises(LinkTimeout, match="the cable was moved"):
+        program(chip, 0, TARGET, on_progress=once(lambda: chip.mcu._make_safe(Fault.LEASE_LAPSED)))
+    assert len(asked) == 3
 
 
 def test_what_an_operator_made_safe_is_not_resumed(chip):
