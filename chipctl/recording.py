@@ -154,7 +154,8 @@ def described(moment: Moment) -> str:
     if frame is None:
         return f"{moment.seconds:12.6f} {arrow} {'no frame':>10}  {moment.size} bytes"
     place = f"{frame.session:04x} {frame.seq:5d}"
-    status = f" status {frame.status}" if frame.status else ""
+    word = "safes" if frame.kind is Kind.REQUEST else "status"
+    status = f" {word} {frame.status}" if frame.status else ""
     return f"{moment.seconds:12.6f} {arrow} {place}  {frame.kind.name.lower():10} {_said(frame)}{status}"
 
 

@@ -347,3 +347,15 @@ def test_a_long_run_tells_what_crosses_the_link_every_few_seconds(lines):
     told = [line for line in lines if line["event"] == "link"]
     assert [line["requests"] for line in told] == [7, 12]
     assert all(line["retransmissions"] == 0 and line["bytes_in"] > 0 for line in told)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_session_with_other_layouts_may_only_read_unless_it_is_forced(monkeypatch, force):
+    monkeypatch.setattr("chipctl.link.SCHEMA_HASH", m.SCHEMA_HASH ^ 1)
+    with Link(open_transport(SIM), force=force) as link:
+        assert link.request(m.ReadCells(0, 2, 1, 0, 1, 0, 1)).total == 2
+        if force:
+            assert link.pipeline([m.Arm(2000), PULSE])[1].pulses
+        else:
+            with pytest.raises(ProtocolError, match="force=True"):
+                link.request(m.Arm(2000))
