@@ -383,7 +383,7 @@ class NativeBoard:
         if job.state != JobState.DONE:
             raise MadeSafe("the recall was ended by a request: the board is left so; ask for it again")
         data = self._link.collect(self._link.request(m.OpenReport(request.job_id)))
-        return plans.ChainReport.unpack(data, request.cues, request.neurons)
+        return plans.ChainReport.unpack(data, request)
 
     def scan(self, request: m.StartScan, staged: bytes) -> Iterator[m.Job]:
         """Run a fault scan on the board, yielding its progress until it has ended."""

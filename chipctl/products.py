@@ -27,6 +27,8 @@ class Measure:
     """Products averaged."""
     balanced: bool = False
     """Drive the negative phase even where no voltage is negative, so that the columns' own zeros cancel."""
+    cols: tuple[int, int] | None = None
+    """First column and number of columns that are sampled; the others cost no conversion. All where None."""
 
     @property
     def levels(self) -> int:
@@ -39,7 +41,7 @@ class Product:
     """Column currents of some vectors."""
 
     amps: Amps
-    """Shape (cols,) or (vectors, cols), positive into the TIA."""
+    """Shape (cols,) or (vectors, cols), positive into the TIA; the columns asked for alone."""
     gain: int
     """TIA gain index at which no column saturated any more."""
 
@@ -58,23 +60,33 @@ def product(
     sums, gains = _summed(board, array, inputs, measure, signed=signed)
     weight = measure.reads * measure.levels
     lsb = np.array([readout.lsb_amps(index) for index in range(len(readout.gain_ohms))])
-    offset = 0.0 if signed else np.asarray(zero) * weight
+    first, count = _span(board, measure)
+    offset = 0.0 if signed else np.broadcast_to(zero, board.info.cols)[first : first + count] * weight
     amps = (sums - offset) * lsb[gains][:, None] / weight
-    return Product(np.asarray(amps.reshape(*np.shape(row_volts)[:-1], board.info.cols)), int(gains[-1]))
+    return Product(np.asarray(amps.reshape(*np.shape(row_volts)[:-1], count)), int(gains[-1]))
+
+
+def _span(board: Board, measure: Measure) -> tuple[int, int]:
+    """First column and number of columns to sample; refused where the array has not got them."""
+    first, count = measure.cols or (0, board.info.cols)
+    if not (first >= 0 and 0 < count <= board.info.cols - first):
+        raise ValueError(f"no {count} columns from {first} on: the array has {board.info.cols}")
+    return first, count
 
 
 def _summed(
     board: Board, array: int, inputs: NDArray[np.int64], measure: Measure, *, signed: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Sums of codes (vectors, cols) and gain indices (vectors,)."""
-    gain, least, cols = measure.gain, measure.least_gain, board.info.cols
+    gain, least = measure.gain, measure.least_gain
+    first, count = _span(board, measure)
     if not 0 <= least <= gain < sum(1 for ohms in board.info.gain_ohms if ohms):
         raise ValueError(f"no gain index from {gain} down to {least} on this chip")
     bits = measure.input_bits
-    request = Multiply(array, gain, least, measure.reads, bits, signed, 0, cols, 0, 0)
+    request = Multiply(array, gain, least, measure.reads, bits, signed, first, count, 0, 0)
     sums, clipped, gains = board.multiply(request, inputs)
     if clipped.any():
-        columns = np.flatnonzero(clipped.any(axis=0)).tolist()
+        columns = (first + np.flatnonzero(clipped.any(axis=0))).tolist()
         raise SaturationError(
             f"array {array}: columns {columns} at the end of the ADC's range at gain {int(gains[-1])}"
         )
@@ -94,9 +106,11 @@ def calibrated_product(
     planes, weights, bits = _planes(inputs, measure, board.info.input_bits)
     unsigned = replace(measure, input_bits=bits, balanced=False)
     sums, gains = _summed(board, array, np.concatenate(planes), unsigned, signed=False)
-    amps = columns.amps(sums / (unsigned.reads * unsigned.levels), gains[:, None])
+    first, count = _span(board, measure)
+    codes = sums / (unsigned.reads * unsigned.levels)
+    amps = columns.amps(codes, gains[:, None], slice(first, first + count))
     total = np.tensordot(weights, amps.reshape(len(planes), len(inputs), -1), axes=1)
-    return Product(total.reshape(*np.shape(row_volts)[:-1], board.info.cols), int(gains[-1]))
+    return Product(total.reshape(*np.shape(row_volts)[:-1], count), int(gains[-1]))
 
 
 def _planes(

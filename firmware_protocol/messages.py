@@ -656,13 +656,13 @@ class StartChain(Request[Started]):
     u16 inputs, u16 thresholds; per tile u8 array, gain index, u16 first output, first input, then a bit per
     row of an array and a bit per pair of its columns, each block from a byte of its own, least significant
     first, set where the tile lies; a u32 scale per output, an i64 bias per output, an i64 per threshold,
-    ascending. Then a u16 neuron per update, and the cues: with one state bit, a bit per cue and neuron, cue by
-    cue, least significant first, 1 for +1; with more, an i8 each, in steps of a full input.
+    ascending. Then a u16 neuron per update, and the cues: with one state bit, a bit per cue and neuron, cue
+    by cue, least significant first, 1 for +1; with more, an i8 each, in steps of a full input.
 
-    A tile drives its rows, in their order, with its inputs, positive and negative parts apart, and each of its
-    pairs of columns adds (even column - odd column) * common_ohms / transimpedance to its output; the sum is
-    taken times the output's scale, then its bias added. Columns are sampled from the tile's first pair to its
-    last. A hidden unit answers +1 or -1, by its sign, where the layer has no thresholds; else the number of
+    A tile drives its rows, in their order, with its inputs, positive and negative parts apart, and each of
+    its pairs of columns adds (even column - odd column) * common_ohms / transimpedance to its output; the sum
+    is taken times the output's scale, then its bias added. Columns are sampled from the tile's first pair to
+    its last. A hidden unit answers +1 or -1, by its sign, where the layer has no thresholds; else the number of
     thresholds that its sum reaches less half their number; and so do the last layer's, whose answers are the
     new state, but that a sign of 0 keeps the old one. Where a conversion is at either end of the ADC, the
     tile's gain is lowered by one and its product made again.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware_protocol.bulk import Flags, Ints
-from firmware_protocol.wire import U8, U16, WireError
+from firmware_protocol.wire import WireError
 
 NO_TILE = 0xFF
 
@@ -151,11 +151,16 @@ class ChainPlan:
 class ChainSize(Protocol):
     """How much of what there is in plan and report of a chain: `StartChain`."""
 
-    layers: U8
-    neurons: U16
-    cues: U16
-    updates: U16
-    state_bits: U8
+    @property
+    def layers(self) -> int: ...  # noqa: D102
+    @property
+    def neurons(self) -> int: ...  # noqa: D102
+    @property
+    def cues(self) -> int: ...  # noqa: D102
+    @property
+    def updates(self) -> int: ...  # noqa: D102
+    @property
+    def state_bits(self) -> int: ...  # noqa: D102
 
 
 def _layer(reader: _Reader, shape: tuple[int, int]) -> LayerPlan:
@@ -166,14 +171,14 @@ def _layer(reader: _Reader, shape: tuple[int, int]) -> LayerPlan:
 
 
 def _tile(reader: _Reader, shape: tuple[int, int]) -> TilePlan:
-    head = reader.fields(_TILE)
+    array, gain, first_output, first_input = reader.fields(_TILE)
     rows, pairs = (
         tuple(np.flatnonzero(reader.flags((count,))).tolist()) for count in (shape[0], shape[1] // 2)
     )
-    return TilePlan(*head, rows, pairs)
+    return TilePlan(array, gain, first_output, first_input, rows, pairs)
 
 
-def _states(states: NDArray[np.generic], state_bits: int) -> bytes:
+def _states(states: NDArray[np.signedinteger], state_bits: int) -> bytes:
     return _bits(states > 0) if state_bits == 1 else states.astype("i1").tobytes()
 
 
@@ -224,7 +229,7 @@ class ChainReport:
 
 def chain_report_bytes(size: ChainSize, max_iterations: int, *, trace: bool) -> int:
     """Length of the longest report of such a chain, with room for the gains of 256 tiles."""
-    iterations = -(-size.updates // size.neurons) if size.updates else max_iterations
+    iterations = -(-size.updates // max(1, size.neurons)) if size.updates else max_iterations
     states = iterations + 1 if trace or size.updates else 1
     sums = 8 * states * size.cues if trace else 0
     units = states * size.cues * size.neurons

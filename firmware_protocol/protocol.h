@@ -37,7 +37,7 @@
 /* Direction of a pulse that raises conductance. */
 #define CHIP_SET 1u
 
-#define CHIP_SCHEMA_HASH 0x093194cdu
+#define CHIP_SCHEMA_HASH 0x408f3431u
 
 /* Bytes a frame adds to a payload of less than 230 bytes: header, CRC, one of COBS, the delimiter. */
 #define CHIP_OVERHEAD 20u
@@ -624,23 +624,32 @@ _Static_assert(sizeof(struct chip_start_program) == 53, "layout of chip_start_pr
  * Recall cues inside the board, on integers alone: all layers, again and again, until all are stable.
  *
  * Pulses nothing and needs no lease. Staged, layer by layer: u8 tiles, u8 bits of the inputs, u16 outputs,
- * u16 inputs, u16 thresholds; 10 bytes a tile: u8 array, first row, rows, first column, columns, gain index,
- * u16 first output, first input; a u32 scale per output, an i64 bias per output, an i64 per threshold,
- * ascending. Then a bit per cue and neuron, cue by cue, least significant first, 1 for +1.
+ * u16 inputs, u16 thresholds; per tile u8 array, gain index, u16 first output, first input, then a bit per
+ * row of an array and a bit per pair of its columns, each block from a byte of its own, least significant
+ * first, set where the tile lies; a u32 scale per output, an i64 bias per output, an i64 per threshold,
+ * ascending. Then a u16 neuron per update, and the cues: with one state bit, a bit per cue and neuron, cue
+ * by cue, least significant first, 1 for +1; with more, an i8 each, in steps of a full input.
  *
- * A tile drives its rows with its inputs, positive and negative parts apart, and each pair of columns adds
- * (even column - odd column) * common_ohms / transimpedance to its output; the sum is taken times the
- * output's scale, then its bias added. A hidden unit answers +1 or -1, by its sign, where the layer has no
- * thresholds; else the number of thresholds that its sum reaches less half their number. The last layer's
- * signs are the new state; at 0 a neuron keeps its old one. A cue stops when it stays, or comes back to an
- * earlier state. Where a conversion is at either end of the ADC, the tile's gain is lowered by one and its
- * product made again.
+ * A tile drives its rows, in their order, with its inputs, positive and negative parts apart, and each of
+ * its pairs of columns adds (even column - odd column) * common_ohms / transimpedance to its output; the sum
+ * is taken times the output's scale, then its bias added. Columns are sampled from the tile's first pair to
+ * its last. A hidden unit answers +1 or -1, by its sign, where the layer has no thresholds; else the number
+ * of thresholds that its sum reaches less half their number; and so do the last layer's, whose answers are
+ * the new state, but that a sign of 0 keeps the old one. Where a conversion is at either end of the ADC, the
+ * tile's gain is lowered by one and its product made again.
+ *
+ * Without updates all neurons are updated at a time. A cue stops when none differs by more than `still`
+ * steps from before, which it then keeps, or when it comes back to an earlier state. With updates the named
+ * neurons are updated one after the other, in the cues that have not stopped, each from products of its own
+ * pair alone; a cue stops when every neuron was looked at since one changed, by more than `still`.
  *
  * Report, see `OpenReport`: u8 layer and u8 tile with conversions at their end at the lowest gain, which
  * ends the job (255: none); u16 number of tiles, u16 number of states S, u32 number of sums T; u8 gain index
- * per tile; u8 changes per cue; a bit per cue that settled; S times a bit per cue and neuron: with a trace
- * all states from the cues on, else the last alone; T times an i64 per cue: states times biased sums, over
- * all neurons, for every state of a trace.
+ * per tile; u16 per cue, its changes, or the number of the last update that changed it; u8 per cue, 1 if it
+ * is stable, the length of the cycle it is in, or 0; S times the states as cues are staged: with a trace all
+ * from the cues on, or every one after as many updates as there are neurons, and the last; else the last
+ * alone; T times an i64 per cue: states times biased sums, over all neurons, for every state of a trace of
+ * whole iterations.
  */
 struct chip_start_chain {
     /* As of `StartProgram`. */
@@ -649,16 +658,22 @@ struct chip_start_chain {
     uint16_t neurons;
     uint16_t cues;
     uint8_t max_iterations;
+    /* Updates of single neurons at most; 0 to update all at a time. */
+    uint16_t updates;
+    /* Bits of magnitude of a neuron's state: 1 for ±1, at most 7. */
+    uint8_t state_bits;
+    /* Steps by which a neuron that has not changed may differ; 0 for ±1. */
+    uint8_t still;
     /* Products summed. */
     uint8_t reads;
-    /* 1 to report the state after every iteration. */
+    /* 1 to report the states on the way. */
     uint8_t trace;
     /* A multiple of every transimpedance of the chip. */
     uint32_t common_ohms;
     uint32_t staged_bytes;
     uint32_t staged_crc;
 };
-_Static_assert(sizeof(struct chip_start_chain) == 24, "layout of chip_start_chain");
+_Static_assert(sizeof(struct chip_start_chain) == 28, "layout of chip_start_chain");
 
 /* StartScan, 0x3d, EFFECT, answered by chip_started.
  *
@@ -1118,7 +1133,7 @@ _Static_assert(sizeof(struct chip_refusal) == 69, "layout of chip_refusal");
     X(PULSE_MAP, pulse_map, EFFECT, 10, 0, PULSED) \
     X(SWEEP, sweep, EFFECT, 16, 0, RESULT) \
     X(START_PROGRAM, start_program, EFFECT, 53, 0, STARTED) \
-    X(START_CHAIN, start_chain, READ, 24, 0, STARTED) \
+    X(START_CHAIN, start_chain, READ, 28, 0, STARTED) \
     X(START_SCAN, start_scan, EFFECT, 31, 0, STARTED) \
     X(GET_JOB, get_job, PURE, 4, 0, JOB) \
     X(STOP_JOB, stop_job, PURE, 4, 0, JOB) \

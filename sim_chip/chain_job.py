@@ -59,9 +59,10 @@ class ChainJob:
             is_last = index == len(layers) - 1
             bits = self._request.state_bits if is_last else layers[index + 1].input_bits
             levels = 2 * (2**bits - 1)
+            takes = (levels if bits > 1 else 0,) if is_last else (0, levels)
             if layer.inputs != size or (is_last and layer.outputs != self._request.neurons):
                 raise Refused(Status.BAD_ARGUMENT, f"layer {index} does not fit the one before it")
-            if layer.thresholds.size not in (levels, levels if is_last and bits > 1 else 0):
+            if layer.thresholds.size not in takes:
                 raise Refused(Status.BAD_ARGUMENT, f"layer {index}: {layer.thresholds.size} thresholds")
             for tile in layer.tiles:
                 self._check_tile(layer, tile)

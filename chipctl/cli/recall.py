@@ -7,20 +7,16 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from chipctl.chip import Chip
 from chipctl.cli.options import AsJson, ChipAddress, OnBoard, Profile, open_chip
 from chipctl.cli.screen import print_json, remark, results
-from chipctl.errors import ChipctlError, ProtocolError
-from chipctl.memory.associative import AssociativeMemory, cosine
+from chipctl.memory.associative import States, Update
+from chipctl.memory.learning.noise import Gaussian
 from chipctl.memory.learning.recall import flip
-from chipctl.memory.store import StoredMemory
+from chipctl.memory.store import StoredMemory, restore
 from chipctl.settings import Settings
 
 EXIT_NOT_RECALLED = 1
 """Exit status when a cue did not settle, or a damaged pattern ended at another one."""
-
-LEAST_LIKENESS = 0.8
-"""Correlation of read-back and stored weights below which the chip holds something else."""
 
 
 def declare(app: typer.Typer) -> None:
@@ -42,11 +38,17 @@ def recall_command(
     flips: Annotated[
         float, typer.Option("--flip", metavar="P", min=0, max=1, help="Probability of a flipped pixel.")
     ] = 0.1,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws the flips.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Draws the flips, and the order of updates.")
+    ] = 0,
     max_iterations: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Give up after N synchronous updates.")
+        int, typer.Option(metavar="N", min=1, max=255, help="Give up after N updates of all neurons.")
     ] = 20,
     profile: Profile = None,
+    update: Annotated[
+        Update,
+        typer.Option(help="All neurons at a time; or one by one, drawn at random or in shuffled sweeps."),
+    ] = "all",
     on_board: OnBoard = False,
     as_json: AsJson = False,
 ) -> None:
@@ -54,10 +56,12 @@ def recall_command(
     stored = StoredMemory.load(memory)
     neurons = stored.patterns.shape[1]
     rng = np.random.default_rng(seed)
-    cues = read_cue(cue, neurons)[None] if cue else flip(stored.patterns, flips, rng)
+    cues = read_cue(cue, neurons)[None] if cue else _damaged(stored.patterns, flips, rng)
     with open_chip(chip, Settings(), profile) as opened:
-        found = _on_chip(memory, stored, opened).recall(cues, max_iterations, on_board=on_board)
-    nearest = cosine(found.final[:, None], stored.patterns[None])
+        found = restore(opened, memory).recall(
+            cues, max_iterations, update=update, seed=seed, on_board=on_board
+        )
+    nearest = found.similarity[-1]
     facts = [_facts(index, found, nearest) for index in range(len(cues))]
     if as_json:
         print_json(facts)
@@ -73,20 +77,13 @@ def recall_command(
         raise typer.Exit(EXIT_NOT_RECALLED)
 
 
-def _on_chip(path: Path, stored: StoredMemory, chip: Chip) -> AssociativeMemory:
-    """The stored memory on `chip`, if that is where it is."""
-    if chip.profile.serial != stored.serial:
-        raise ProtocolError(
-            f"{path} was programmed on chip {stored.serial}, this one is {chip.profile.serial}"
-        )
-    memory = stored.on(chip)
-    likeness = memory.likeness()
-    if likeness < LEAST_LIKENESS:
-        raise ChipctlError(
-            f"{path} is not on the chip any more: the weights read back correlate {likeness:.2f} with it; "
-            "a demo leaves only its last memory"
-        )
-    return memory
+def _damaged(patterns: States, flips: float, rng: np.random.Generator) -> States:
+    """Patterns with flips; continuous ones with noise of that standard deviation."""
+    if patterns.dtype == np.int8:
+        return flip(patterns.astype(np.int8), flips, rng)
+    cues = np.empty_like(patterns, np.float32)
+    Gaussian(flips).damage(patterns.astype(np.float32), rng, cues)
+    return cues
 
 
 def read_cue(path: Path, neurons: int) -> NDArray[np.int8]:

@@ -1,22 +1,24 @@
 """Recall on the chip: states drive rows, pair differences drive the next layer, until nothing flips."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chipctl.chip import Chip
 from chipctl.converters import SPAN
-from chipctl.mapping import Placement, Tile, weights_from
-from chipctl.memory.chain import Network, run_chain
-from chipctl.memory.learning import Hidden, Layer, Recall, settle
+from chipctl.mapping import Placement, Tile, on_tiles, weights_from
+from chipctl.memory.chain import Network, Task, run_chain
+from chipctl.memory.learning import Hidden, Layer, forward
 from chipctl.memory.learning.layers import activate
 from chipctl.products import Measure
 
 States = NDArray[np.floating] | NDArray[np.int8]
 Fields = NDArray[np.float64]
+Update = Literal["all", "random", "sweep"]
+"""Which neurons are updated at a time: all, or one after the other in one of two orders."""
 
 TANH_BITS = 7
 """Bits of magnitude with which tanh units drive rows; one bit suits ±1."""
@@ -33,11 +35,50 @@ at the TIA gain, lowered when a column saturates."""
 
 
 @dataclass(frozen=True)
-class ChipRecall(Recall):
+class ChipRecall:
     """What became of each cue on the chip."""
 
+    states: States
+    """Shape (iterations + 1, cues, neurons), the cues first; int8 ±1, or float32 for continuous patterns.
+    A cue that has ended keeps its state. Where neurons are updated one by one, the state after every sweep,
+    as many updates as there are neurons."""
+    iterations: NDArray[np.int64]
+    """How often each cue's state changed; where neurons are updated one by one, the number of the last
+    update that changed it."""
+    periods: NDArray[np.int64]
+    """How each cue ended: 1 at a fixed point, n > 1 in a cycle of n states, 0 when the iterations ran out."""
     energies: NDArray[np.float64]
-    """Energy of every state, shape (iterations + 1, cues); see `energy`."""
+    """Energy of every state, shape (iterations + 1, cues); see `energy`. Of the fields that the chip gave;
+    where neurons are updated one by one, of those that its weights should give."""
+    patterns: States | None = None
+    """What is stored, shape (patterns, neurons), if it is known."""
+
+    @property
+    def final(self) -> States:
+        """The recalled states, shape (cues, neurons)."""
+        final: States = self.states[-1]
+        return final
+
+    @property
+    def settled(self) -> NDArray[np.bool_]:
+        """True where a cue ended at a fixed point."""
+        return np.equal(self.periods, 1)
+
+    @property
+    def similarity(self) -> NDArray[np.float64]:
+        """Cosine of every state with every stored pattern, shape (iterations + 1, cues, patterns).
+
+        Raises:
+            ValueError: The memory was not told its patterns.
+        """
+        if self.patterns is None:
+            raise ValueError("this memory does not know its patterns: give them to it as `patterns`")
+        return cosine(self.states[..., None, :], self.patterns)
+
+    @property
+    def nearest(self) -> NDArray[np.intp]:
+        """Stored pattern that each recalled state is most similar to, shape (cues,)."""
+        return np.asarray(self.similarity[-1].argmax(axis=-1))
 
 
 @dataclass(frozen=True)
@@ -81,35 +122,83 @@ class AssociativeMemory:
     placement: Placement
     layers: Sequence[Layer]
     hidden: Hidden = "sign"
+    outputs: Hidden = "sign"
+    """How neurons answer: their sign, or tanh for continuous patterns, in steps of 1/127."""
     reads: int = 1
     """Products averaged per field."""
+    still: float = 0.03
+    """Change of a continuous neuron in one iteration that counts as none."""
     corrections: list[Correction] = field(default_factory=list)
     """One per layer once `calibrate` was called; none are applied before."""
+    patterns: States | None = None
+    """What is stored, shape (patterns, neurons), for `ChipRecall.similarity`."""
+    bring: Callable[[int], None] | None = None
+    """Programs the arrays with one load of a placement that has several; see `chipctl.memory.writing`."""
     _gains: dict[tuple[int, int], int] = field(default_factory=dict)
     """TIA gain index in use per layer and tile."""
 
     def recall(
-        self, cues: NDArray[np.int8], max_iterations: int = 20, *, on_board: bool = False
+        self,
+        cues: States,
+        max_iterations: int = 20,
+        *,
+        update: Update = "all",
+        seed: int = 0,
+        on_board: bool = False,
     ) -> ChipRecall:
-        """Recall all cues, shape (cues, neurons) of ±1, synchronously until each is stable.
+        """Recall all cues, shape (cues, neurons) of ±1 or in [-1, 1], until each is stable.
 
-        One product per tile and iteration serves all cues. A tie keeps the neuron's old state. With
-        `on_board` the board runs all of it by itself, on integers, with the same result for the same noise.
+        A tie keeps the neuron's old state. With `on_board` the board runs all of it by itself; the states
+        are the same, bit by bit, on the same noise.
+
+        Args:
+            cues: Damaged patterns.
+            max_iterations: Give up after so many updates of all neurons; 255 at most.
+            update: `all` neurons at a time (He et al., eq. 2), or one after the other: `random`, drawn with
+                replacement, or in a `sweep`, every neuron once in an order drawn anew each time. All cues
+                share the order. An update of one neuron reads the pair of columns of that neuron alone.
+            seed: Draws the order.
+            on_board: In one job on the board; not for a network that does not fit the arrays at once.
+
+        Raises:
+            ValueError: Cues of another shape or values; too many iterations; `on_board` for several loads.
+            SaturationError: A column was at the end of the ADC's range at the lowest gain.
         """
-        if on_board:
-            return self._recall_on_board(np.asarray(cues, np.int8), max_iterations)
-        seen: list[Fields] = []
+        cues = self._checked(cues)
+        if self.placement.loads > 1 and (on_board or self.bring is None):
+            raise ValueError("a network of several loads is recalled from the host, which must program them")
+        order = draw_order(update, cues.shape[1], max_iterations, seed)
+        task = Task(cues, max_iterations, order, 0.0 if self.outputs == "sign" else self.still)
+        network = self._network()
+        found = run_chain(self.chip, network, task, None if on_board else self.bring or _nothing_to_bring)
+        self._gains.update(network.gains)
+        states: States = found.states  # type: ignore[assignment]
+        return ChipRecall(
+            states, found.iterations, found.periods, self._energies(states, found.products), self.patterns
+        )
 
-        def fields_of(states: States) -> Fields:
-            seen.append(self.fields(states))
-            return seen[-1]
+    def _checked(self, cues: States) -> States:
+        given = np.atleast_2d(np.asarray(cues))
+        if given.ndim != 2 or given.shape[1] != self.placement.sizes[0] or not len(given):
+            raise ValueError(f"cues are (cues, {self.placement.sizes[0]}), not {np.shape(cues)}")
+        if self.outputs == "sign" and not np.all(np.abs(given) == 1):
+            raise ValueError("cues must be ±1: this memory answers with signs")
+        if not np.all(np.abs(given) <= 1):
+            raise ValueError("cues must be in [-1, 1]")
+        return given
 
-        found = settle(fields_of, cues, max_iterations)
-        if len(seen) < len(found.states):
-            fields_of(found.states[-1])
-        pairs = zip(found.states, seen, strict=True)
-        energies = np.stack([energy(self.layers, states, fields) for states, fields in pairs])
-        return ChipRecall(found.states, found.iterations, found.settled, energies)
+    def _energies(self, states: States, products: Fields) -> NDArray[np.float64]:
+        if len(products) == len(states):
+            return np.asarray(-0.5 * (products + states @ self.layers[-1].bias.astype(np.float64)))
+        return energy(self.layers, states, forward(self.layers, states, self.hidden))
+
+    def _network(self) -> Network:
+        lines = [
+            (correction.slope, correction.offset)
+            for correction in self.corrections or [Correction.none(len(layer.bias)) for layer in self.layers]
+        ]
+        bits = [TANH_BITS if units == "tanh" else 1 for units in (self.outputs, self.hidden)]
+        return Network(self.placement, self.layers, lines, bits[0], bits[1], self.reads, self._all_gains())
 
     def calibrate(self, states: States) -> None:
         """Measure how each output's field departs from the one its weights should give, and undo it.
@@ -124,18 +213,6 @@ class AssociativeMemory:
             self.corrections.append(Correction.fitted(expected, measured))
             states = activate(expected + layer.bias, layer.gain, self.hidden)
 
-    def _recall_on_board(self, cues: NDArray[np.int8], max_iterations: int) -> ChipRecall:
-        """The chain job."""
-        lines = [
-            (correction.slope, correction.offset)
-            for correction in self.corrections or [Correction.none(len(layer.bias)) for layer in self.layers]
-        ]
-        network = Network(self.placement, self.layers, lines, self._bits(1), self.reads, self._all_gains())
-        found = run_chain(self.chip, network, cues, max_iterations)
-        self._gains.update(network.gains)
-        energies = -0.5 * (found.products + found.states @ self.layers[-1].bias.astype(np.float64))
-        return ChipRecall(found.states, found.iterations, found.settled, energies)
-
     def _all_gains(self) -> dict[tuple[int, int], int]:
         return {
             (index, number): self._gain((index, number), tile)
@@ -145,18 +222,36 @@ class AssociativeMemory:
 
     def _gain(self, key: tuple[int, int], tile: Tile) -> int:
         """TIA gain index in use for a tile."""
-        typical = _TYPICAL_LOAD * tile.region.rows * self._amps_per_unit
+        typical = _TYPICAL_LOAD * len(tile.rows) * self._amps_per_unit
         return self._gains.setdefault(key, self.chip.readout.highest_gain(typical))
 
     def likeness(self) -> float:
         """Correlation of the weights that the chip holds now, read once, with those it should hold.
 
-        Near 1 after programming; near 0 when the arrays hold something else.
+        Near 1 after programming; near 0 when the arrays hold something else. Of a network in several loads
+        the one that was programmed last is looked at.
         """
-        held = {array: self.chip.read(array, gain=_LIKENESS_GAIN) for array in self.placement.arrays}
-        found = np.concatenate([w.ravel() for w in weights_from(self.placement, held)])
-        wanted = np.concatenate([layer.weights.ravel() for layer in self.layers])
-        return float(np.corrcoef(found, wanted)[0, 1])
+        loads = range(self.placement.loads)
+        return max(self._likeness(self.placement.in_load(load)) for load in loads)
+
+    def _likeness(self, held: Placement) -> float:
+        found = weights_from(held, self.read())
+        wanted = [layer.weights for layer in self.layers]
+        here = on_tiles(held)
+        pairs = [np.stack([f[at], w[at]]) for f, w, at in zip(found, wanted, here, strict=True)]
+        return float(np.corrcoef(np.concatenate(pairs, axis=1))[0, 1])
+
+    def read(self) -> dict[int, NDArray[np.float64]]:
+        """Conductances of the arrays in use, each device read once, by array, shape (rows, cols)."""
+        return {array: self.chip.read(array, gain=_LIKENESS_GAIN) for array in self.placement.arrays}
+
+    def held(self) -> list[Layer]:
+        """The layers as the chip holds them, by one read of every device; of a network in one load."""
+        weights = weights_from(self.placement, self.read())
+        return [
+            replace(layer, weights=found.astype(np.float32))
+            for layer, found in zip(self.layers, weights, strict=True)
+        ]
 
     def fields(self, states: States) -> Fields:
         """Local fields of the last layer, units of span × read voltage, shape (cues, neurons)."""
@@ -170,23 +265,26 @@ class AssociativeMemory:
 
     def _bits(self, index: int) -> int:
         """Bits of magnitude of a layer's inputs."""
-        return 1 if index == 0 or self.hidden == "sign" else TANH_BITS
+        return TANH_BITS if (self.outputs if index == 0 else self.hidden) == "tanh" else 1
 
     def _layer_fields(self, index: int, states: States, bits: int) -> Fields:
         outputs, _ = self.placement.shape(index)
         fields = np.zeros((len(states), outputs))
         for number, tile in enumerate(self.placement.layers[index]):
+            if self.bring is not None:
+                self.bring(tile.load)
             amps = self._tile_amps((index, number), tile, states[:, tile.inputs], bits)
-            pairs = amps[:, tile.region.slices[1]]
-            fields[:, tile.outputs] += (pairs[:, 0::2] - pairs[:, 1::2]) / self._amps_per_unit
+            at = 2 * (np.array(tile.pairs) - tile.pairs[0])
+            fields[:, tile.outputs] += (amps[:, at] - amps[:, at + 1]) / self._amps_per_unit
         return fields
 
     def _tile_amps(self, key: tuple[int, int], tile: Tile, inputs: States, bits: int) -> Fields:
-        """Column currents of one tile at a gain that does not saturate, kept from then on."""
+        """Currents of a tile's columns, first to last, at a gain that does not saturate; kept."""
         readout = self.chip.readout
         volts = np.zeros((len(inputs), self.chip.rows))
-        volts[:, tile.region.slices[0]] = inputs * readout.read_volts
-        measure = Measure(self._gain(key, tile), input_bits=bits, reads=self.reads, balanced=True)
+        volts[:, tile.rows] = inputs * readout.read_volts
+        cols = 2 * tile.pairs[0], 2 * (tile.pairs[-1] - tile.pairs[0] + 1)
+        measure = Measure(self._gain(key, tile), input_bits=bits, reads=self.reads, balanced=True, cols=cols)
         found = self.chip.product(tile.array, volts, measure)
         self._gains[key] = found.gain
         return found.amps
@@ -196,12 +294,29 @@ class AssociativeMemory:
         return SPAN * self.chip.readout.read_volts
 
 
-def cosine(states: NDArray[np.int8], patterns: NDArray[np.int8]) -> NDArray[np.float64]:
-    """Cosine between ±1 states and patterns, along the last axis."""
-    return np.asarray(np.mean(states.astype(np.float64) * patterns, axis=-1))
+def draw_order(update: Update, neurons: int, sweeps: int, seed: int) -> NDArray[np.int64]:
+    """Neurons to update one after the other, shape (sweeps × neurons,); empty for all at a time."""
+    rng = np.random.default_rng(seed)
+    if update == "all":
+        return np.empty(0, np.int64)
+    if update == "random":
+        return rng.integers(neurons, size=sweeps * neurons)
+    return np.concatenate([rng.permutation(neurons) for _ in range(sweeps)])
 
 
-def energy(layers: Sequence[Layer], states: NDArray[np.int8], fields: Fields) -> NDArray[np.float64]:
+def _nothing_to_bring(load: int) -> None:
+    """All is on the chip."""
+    del load
+
+
+def cosine(states: States, patterns: States) -> NDArray[np.float64]:
+    """Cosine between states and patterns, along the last axis; 0 where a state is all zero."""
+    one, other = np.asarray(states, np.float64), np.asarray(patterns, np.float64)
+    sizes = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
+    return np.asarray(np.sum(one * other, axis=-1) / np.maximum(sizes, 1e-12))
+
+
+def energy(layers: Sequence[Layer], states: States, fields: States) -> NDArray[np.float64]:
     """Hopfield energy, eq. 1 of He et al. 2026, with the fields the chip gave; units of the span.
 
     E = -(state · (field - bias)) / 2 - state · bias, so with one layer E = -xWx/2 - bx. For chained layers

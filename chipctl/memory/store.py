@@ -1,7 +1,7 @@
-"""A trained memory in a file: its layers, where they lie on which chip, and the patterns it keeps."""
+"""Store patterns on a chip, recall them, keep the memory in a file, and find it again on its chip."""
 
 import io
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 from zipfile import BadZipFile
@@ -9,12 +9,176 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from chipctl.board import Region
 from chipctl.chip import Chip
+from chipctl.errors import ChipctlError, ProtocolError
+from chipctl.faults import ScanSchedule, scan
 from chipctl.files import replace_file
-from chipctl.mapping import Placement, Tile
-from chipctl.memory.associative import AssociativeMemory, Correction
-from chipctl.memory.learning import Hidden, Layer
+from chipctl.mapping import PairRange, Placement, Tile, pair_ranges
+from chipctl.memory.associative import AssociativeMemory, Correction, States
+from chipctl.memory.learning import Aware, Box, Gaussian, Hidden, Layer, Robust, Rule, train
+from chipctl.memory.learning.noise import Flips
+from chipctl.memory.writing import Writer
+from chipctl.planner import Plan, plan
+from chipctl.profile import FaultMap
+from chipctl.progress import Progress
+from chipctl.runs.log import bind_operation
+from chipctl.schedules import PulseSchedule
+
+LEAST_LIKENESS = 0.8
+"""Correlation of read-back and stored weights below which the chip holds something else."""
+
+_CONTINUOUS = Aware(noise=Gaussian(0.5), weight_sigma=0.046, steps=4000, rate=5e-3, gain=2.0)
+"""Rule for patterns in [-1, 1] unless told."""
+
+
+@dataclass(frozen=True)
+class Storing:
+    """How patterns are brought onto a chip; the defaults suit any."""
+
+    hidden: tuple[int, ...] = ()
+    """Neurons of each hidden layer; none: one layer."""
+    units: Hidden = "sign"
+    """How hidden units of a memory of ±1 answer; those of continuous patterns answer with tanh."""
+    rule: Rule | None = None
+    """How to train; by default noise-aware within what the faults leave of each pair."""
+    cue_noise: float = 0.1
+    """Damage of the cues to come: probability of a flip, for ±1. Trained with, and calibrated with."""
+    rescan: bool = False
+    """Scan arrays for faults even where the chip's profile holds a map of them."""
+    scan: ScanSchedule = field(default_factory=ScanSchedule)
+    schedule: PulseSchedule = field(default_factory=PulseSchedule)
+    spread: bool = True
+    """Take the best pairs of all arrays, or as few arrays as hold a layer; see `chipctl.planner.plan`."""
+    reads: int = 1
+    """Products averaged per field."""
+    rehearsals: int = 20
+    """Damaged copies of each pattern on which the programmed chip is calibrated; 0: not calibrated."""
+    seed: int = 0
+
+
+@dataclass
+class Memory(AssociativeMemory):
+    """Patterns on a chip, as `store` or `restore` gives it."""
+
+    plan: Plan | None = None
+    """Where the layers were put, and what it spared; None if restored."""
+    writer: Writer | None = None
+    """What programming came to, by array: `writer.last`; None if restored and in one load."""
+
+    def save(self, path: Path) -> None:
+        """Write all that `restore` needs to an npz file, whole or not at all."""
+        if self.patterns is None:
+            raise ValueError("a memory is kept with its patterns: give them to it as `patterns`")
+        StoredMemory(
+            self.chip.profile.serial,
+            self.placement,
+            tuple(self.layers),
+            self.hidden,
+            self.patterns,
+            tuple(self.corrections),
+            self.outputs,
+        ).save(path)
+
+
+def store(
+    chip: Chip, patterns: States, how: Storing | None = None, progress: Progress | None = None
+) -> Memory:
+    """Store patterns on a chip: scan it if need be, train around its faults, place, program, calibrate.
+
+    Changes every device of the arrays, stuck ones apart.
+
+    Args:
+        chip: The chip.
+        patterns: Shape (patterns, neurons): ±1, or continuous in [-1, 1], which are recalled by tanh.
+        how: Hidden layers, rule, schedules, seed.
+        progress: Who is told how far it is.
+
+    Raises:
+        ValueError: Patterns of another shape or values, or a policy outside the board's limits.
+        ProgrammingError: Somebody asked for safety, or the board latched a fault too often.
+    """
+    how, progress = how or Storing(), progress or Progress()
+    given = patterns
+    if given.ndim != 2 or not given.size:
+        raise ValueError(f"patterns are (patterns, neurons), not {given.shape}")
+    is_binary = bool(np.all(np.abs(given) == 1))
+    faults = fault_maps(chip, how, progress)
+    sizes = (given.shape[1], *how.hidden, given.shape[1])
+    where = plan(sizes, faults, spread=how.spread)
+    boxes = [_box(ranges) for ranges in pair_ranges(where.placement, faults)]
+    rule = how.rule or (_binary(how) if is_binary else _CONTINUOUS)
+    with bind_operation("train"), progress.stage(f"train {'-'.join(map(str, sizes))}", 0):
+        layers = train(given, sizes, boxes, rule).layers
+    writer = Writer(chip, where.placement, layers, faults, how.schedule, progress)
+    writer(0)
+    memory = Memory(
+        chip,
+        where.placement,
+        layers,
+        how.units if is_binary else "tanh",
+        "sign" if is_binary else "tanh",
+        how.reads,
+        patterns=_as_kept(given, is_binary=is_binary),
+        bring=writer if where.placement.loads > 1 else None,
+        plan=where,
+        writer=writer,
+    )
+    if how.rehearsals:
+        memory.calibrate(rehearsal(given, how))
+    return memory
+
+
+def rehearsal(patterns: States, how: Storing) -> States:
+    """Damaged copies of patterns, like the cues to come but of a stream of their own."""
+    rng = np.random.default_rng([how.seed, 1])
+    copies: NDArray[np.float32] = np.repeat(np.asarray(patterns, np.float32), how.rehearsals, axis=0)
+    noise = Flips(how.cue_noise) if np.all(np.abs(copies) == 1) else Gaussian(how.cue_noise)
+    noise.damage(copies.copy(), rng, copies)
+    return copies
+
+
+def fault_maps(chip: Chip, how: Storing, progress: Progress) -> dict[int, FaultMap]:
+    """The map of every array; those that are not known are scanned, which changes their devices."""
+    for array in range(chip.arrays):
+        if chip.profile.arrays[array].scanned is None or how.rescan:
+            steps = 2 * len(how.scan.set_volts)
+            with bind_operation("scan"), progress.stage(f"scan array {array}", steps) as tell:
+                chip.measure_zero(array)
+                scan(chip, array, how.scan, lambda p: tell(p.step), on_board=True)
+    return {array: chip.profile.fault_map(array) for array in range(chip.arrays)}
+
+
+def _binary(how: Storing) -> Rule:
+    return Robust(flip_probability=how.cue_noise, hidden=how.units, seed=how.seed)
+
+
+def _box(ranges: PairRange) -> Box:
+    return Box.from_pairs(ranges.plus_low, ranges.plus_high, ranges.minus_low, ranges.minus_high)
+
+
+def restore(chip: Chip, path: Path, schedule: PulseSchedule | None = None) -> Memory:
+    """The memory of a file on the chip that was programmed with it.
+
+    Reads the arrays in use once. A memory of several loads will program them again, by `schedule`.
+
+    Raises:
+        ValueError: The file is no stored memory.
+        ProtocolError: It was programmed on another chip.
+        ChipctlError: The arrays hold something else by now.
+    """
+    stored = StoredMemory.load(path)
+    if chip.profile.serial != stored.serial:
+        raise ProtocolError(
+            f"{path} was programmed on chip {stored.serial}, this one is {chip.profile.serial}"
+        )
+    memory = stored.on(chip, schedule)
+    likeness = memory.likeness()
+    if not likeness >= LEAST_LIKENESS:
+        raise ChipctlError(
+            f"{path} is not on the chip any more: the weights read back correlate {likeness:.2f} with it; "
+            "the arrays hold what was stored last"
+        )
+    return memory
 
 
 @dataclass(frozen=True)
@@ -26,31 +190,44 @@ class StoredMemory:
     placement: Placement
     layers: tuple[Layer, ...]
     hidden: Hidden
-    patterns: NDArray[np.int8]
-    """Stored patterns, shape (patterns, neurons) of ±1."""
+    patterns: States
+    """Stored patterns, shape (patterns, neurons)."""
     corrections: tuple[Correction, ...] = ()
     """What calibration found of each layer after programming."""
+    outputs: Hidden = "sign"
 
-    def on(self, chip: Chip) -> AssociativeMemory:
-        """The network on the chip that was programmed with it."""
-        return AssociativeMemory(
-            chip, self.placement, self.layers, self.hidden, corrections=list(self.corrections)
+    def on(self, chip: Chip, schedule: PulseSchedule | None = None) -> Memory:
+        """The memory on the chip that was programmed with it."""
+        writer = None
+        if self.placement.loads > 1:
+            faults = {array: chip.profile.fault_map(array) for array in range(chip.arrays)}
+            writer = Writer(chip, self.placement, self.layers, faults, schedule or PulseSchedule())
+        return Memory(
+            chip,
+            self.placement,
+            self.layers,
+            self.hidden,
+            self.outputs,
+            corrections=list(self.corrections),
+            patterns=self.patterns,
+            bring=writer,
+            writer=writer,
         )
 
     def save(self, path: Path) -> None:
         """Write to an npz file, whole or not at all."""
-        tiles = [
-            (index, tile.array, *astuple(tile.region), tile.first_output, tile.first_input)
-            for index, tiles in enumerate(self.placement.layers)
-            for tile in tiles
-        ]
         arrays: dict[str, NDArray[np.generic]] = {
             "serial": np.array(self.serial),
             "sizes": np.array(self.placement.sizes),
-            "tiles": np.array(tiles),
             "hidden": np.array(self.hidden),
+            "outputs": np.array(self.outputs),
             "patterns": self.patterns,
         }
+        tiles = [(index, tile) for index, tiles in enumerate(self.placement.layers) for tile in tiles]
+        for number, (index, tile) in enumerate(tiles):
+            head = index, tile.array, tile.first_output, tile.first_input, tile.load
+            arrays |= {f"tile{number}": np.array(head)}
+            arrays |= {f"rows{number}": np.array(tile.rows), f"pairs{number}": np.array(tile.pairs)}
         for index, layer in enumerate(self.layers):
             arrays |= {f"weights{index}": layer.weights, f"bias{index}": layer.bias}
             arrays[f"gain{index}"] = np.asarray(layer.gain)
@@ -70,29 +247,40 @@ class StoredMemory:
         try:
             with np.load(path, allow_pickle=False) as data:
                 return cls._from(dict(data))
-        except (KeyError, ValueError, TypeError, AttributeError, EOFError, BadZipFile):
+        except (KeyError, ValueError, TypeError, AttributeError, EOFError, IndexError, BadZipFile):
             raise ValueError(f"{path} is no stored memory; `chipctl demo` writes one into its run") from None
 
     @classmethod
     def _from(cls, data: dict[str, NDArray[np.generic]]) -> Self:
         sizes = tuple(int(size) for size in data["sizes"])
-        tiles: list[list[Tile]] = [[] for _ in sizes[1:]]
-        for index, array, row, rows, col, cols, output, first in data["tiles"].tolist():
-            tiles[index].append(Tile(array, Region(row, rows, col, cols), output, first))
+        numbers = range(len(sizes) - 1)
         layers = tuple(
-            Layer(
-                data[f"weights{index}"].astype(np.float32),
-                data[f"bias{index}"].astype(np.float32),
-                data[f"gain{index}"].astype(np.float32),
-            )
-            for index in range(len(sizes) - 1)
+            Layer(*(data[f"{name}{index}"].astype(np.float32) for name in ("weights", "bias", "gain")))
+            for index in numbers
         )
-        hidden: Hidden = "tanh" if str(data["hidden"]) == "tanh" else "sign"
-        placement = Placement(sizes, tuple(tuple(of_layer) for of_layer in tiles))
         corrections = tuple(
             Correction(data[f"slope{index}"].astype(float), data[f"offset{index}"].astype(float))
-            for index in range(len(layers))
+            for index in numbers
             if f"slope{index}" in data
         )
-        patterns = data["patterns"].astype(np.int8)
-        return cls(str(data["serial"]), placement, layers, hidden, patterns, corrections)
+        hidden, outputs = (_units(data[name]) for name in ("hidden", "outputs"))
+        patterns = _as_kept(data["patterns"], is_binary=outputs == "sign")
+        placement = Placement(sizes, _tiles(data, len(sizes) - 1))
+        return cls(str(data["serial"]), placement, layers, hidden, patterns, corrections, outputs)
+
+
+def _as_kept(patterns: NDArray[np.generic], *, is_binary: bool) -> States:
+    return patterns.astype(np.int8) if is_binary else patterns.astype(np.float32)
+
+
+def _units(kept: NDArray[np.generic]) -> Hidden:
+    return "tanh" if str(kept) == "tanh" else "sign"
+
+
+def _tiles(data: dict[str, NDArray[np.generic]], layers: int) -> tuple[tuple[Tile, ...], ...]:
+    tiles: list[list[Tile]] = [[] for _ in range(layers)]
+    for number in range(sum(name.startswith("tile") for name in data)):
+        index, array, output, first, load = data[f"tile{number}"].tolist()
+        rows, pairs = (tuple(data[f"{name}{number}"].tolist()) for name in ("rows", "pairs"))
+        tiles[index].append(Tile(array, rows, pairs, output, first, load))
+    return tuple(tuple(of_layer) for of_layer in tiles)

@@ -331,7 +331,7 @@ class _Trial:
         return ChipRecall(
             found.states.reshape(-1, *self.cues.shape),
             found.iterations.reshape(shape),
-            found.settled.reshape(shape),
+            found.periods.reshape(shape),
             found.energies.reshape(-1, *shape),
         )
 

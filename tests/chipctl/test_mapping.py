@@ -22,23 +22,23 @@ def stick(faults, array, row, col, share):
 def test_sixty_four_neurons_fill_two_arrays():
     placement = place((64, 64), 3, 64, 64)
 
-    assert [(t.array, t.region.shape, t.first_output) for t in placement.layers[0]] == [
-        (0, (64, 64), 0),
-        (1, (64, 64), 32),
+    assert [(t.array, len(t.rows), t.pairs, t.first_output) for t in placement.layers[0]] == [
+        (0, 64, tuple(range(32)), 0),
+        (1, 64, tuple(range(32)), 32),
     ]
 
 
 def test_a_hidden_layer_lies_on_its_own_array_and_its_wide_readout_on_two_more():
     encoder, decoder = place((64, 16, 64), 3, 64, 64).layers
 
-    assert [(t.array, t.region.shape) for t in encoder] == [(0, (64, 32))]
-    assert [(t.array, t.region.shape) for t in decoder] == [(1, (16, 64)), (2, (16, 64))]
+    assert [(t.array, len(t.rows), len(t.pairs)) for t in encoder] == [(0, 64, 16)]
+    assert [(t.array, len(t.rows), len(t.pairs)) for t in decoder] == [(1, 16, 32), (2, 16, 32)]
 
 
 def test_row_bands_of_one_array_are_used_when_arrays_run_out():
     (tiles,) = place((16, 96), 1, 64, 64).layers
 
-    assert [(t.region.row, t.outputs) for t in tiles] == [
+    assert [(t.rows[0], t.outputs) for t in tiles] == [
         (0, slice(0, 32)),
         (16, slice(32, 64)),
         (32, slice(64, 96)),

@@ -98,13 +98,13 @@ def test_more_cues_than_a_report_holds_go_in_several_jobs(twins):
 def test_a_chain_of_other_bytes_than_were_staged_is_refused(make_chip):
     chip = make_chip()
     with pytest.raises(DeviceError, match="staging_incomplete"):
-        chip.board._link.request(StartChain(5, 1, 64, 1, 5, 1, 0, 3_000_000, 12, 99))
+        chip.board._link.request(StartChain(5, 1, 64, 1, 5, 0, 1, 0, 1, 0, 3_000_000, 12, 99))
 
 
 def test_a_chain_without_layers_is_refused(make_chip):
     board = make_chip().board
     with pytest.raises(DeviceError, match="layers is 0"):
-        board.chain(StartChain(5, 0, 8, 1, 5, 1, 0, 3_000_000, 0, 0), bytes(1))
+        board.chain(StartChain(5, 0, 8, 1, 5, 0, 1, 0, 1, 0, 3_000_000, 0, 0), bytes(1))
     assert board.state().fault == 0
 
 
