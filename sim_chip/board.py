@@ -14,6 +14,7 @@ from firmware_protocol.status import ResetCause
 from sim_chip.chip import VirtualChip
 from sim_chip.faults import FaultPlan, load_plan
 from sim_chip.flash import Flash
+from sim_chip.incidents import Incidents
 from sim_chip.limits import provision
 from sim_chip.mcu import BAD_FRAMES_PER_SECOND, VirtualMcu
 from sim_chip.presets import preset
@@ -33,7 +34,8 @@ class Setup:
     commission: bool = False
     """Whether stored limits may be changed."""
     faults: Path | None = None
-    """An .npz of what is wrong with a new chip: the fields of `FaultPlan` but shares."""
+    """An .npz of what is wrong with a new chip, and what goes wrong around it: the fields of `FaultPlan` but
+    shares."""
     conductance: Path | None = None
     """An .npy (arrays, rows, cols) of where a new chip's devices start, S; NaN keeps the kind's own."""
     profile: Path | None = None
@@ -102,6 +104,7 @@ class Board:
             chip = _new_chip(setup, wanted) if setup.state is None else _kept_chip(setup, wanted, stack)
             self._setup = setup
             self._chip, self._flash = chip, Flash.open(board_file(setup.state)) if setup.state else Flash()
+            self._incidents = Incidents(wanted.faults, chip)
             if is_new:
                 provision(self._flash)
             self.reset(ResetCause.POWER_ON)
@@ -116,6 +119,7 @@ class Board:
             commissioning=self._setup.commission,
             bad_frames_per_second=self._setup.storm,
         )
+        self.mcu.incidents = self._incidents
         if self._setup.pace == "real":
             self.mcu.follow_wall()
 

@@ -29,7 +29,8 @@ Examples:
 """
 _FAULTS_HELP = (
     "What is wrong with a new chip: kinds, stuck_siemens, noisy, slow (arrays, rows, cols); "
-    "dead_rows, dead_cols, dead_adcs, railed_tias (n, 2)."
+    "dead_rows, dead_cols, dead_adcs, railed_tias (n, 2). What goes wrong while it works: brown_outs, "
+    "stray_rails, stopped_adcs (n, 4), each after pulses, seconds, for seconds, at V, rail, array."
 )
 _CONDUCTANCE_HELP = "Where a new chip's devices start: (arrays, rows, cols) in S, NaN for the kind's own."
 

@@ -8,13 +8,30 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_protocol.rails import Rail
 from sim_chip import random
 from sim_chip.device import UNITS_PER_US, Kind
 from sim_chip.parameters import ChipParameters, FaultShares
+from sim_chip.rails import HIGHEST_UV
 from sim_chip.random import Purpose
 
 SLOW = 1  # flags of odd devices that still follow pulses
 NOISY = 2
+
+
+@dataclass(frozen=True)
+class Incident:
+    """What goes wrong for a while: as soon as so many pulses were given and so much time has passed.
+
+    Both count from when the board is switched on.
+    """
+
+    pulses: int
+    seconds: float
+    lasts: float
+    """Seconds, by the wall's clock."""
+    place: float
+    """Of a brown-out the volts that are left of the supply; else a rail or an array."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +45,7 @@ class FaultPlan:
     slow: map of devices that RESET later and less steeply; same shape; replaces drawn ones.
     dead_rows, dead_cols: (array, line) pairs. dead_adcs: (array, FIFO 0-3) pairs, answering 0.
     railed_tias: (array, column) pairs, answering full scale.
+    brown_outs, stray_rails, stopped_adcs: incidents while a board works; they are no part of a chip.
     """
 
     shares: FaultShares | None = None
@@ -39,14 +57,18 @@ class FaultPlan:
     dead_cols: tuple[tuple[int, int], ...] = ()
     dead_adcs: tuple[tuple[int, int], ...] = ()
     railed_tias: tuple[tuple[int, int], ...] = ()
+    brown_outs: tuple[Incident, ...] = ()
+    stray_rails: tuple[Incident, ...] = ()
+    stopped_adcs: tuple[Incident, ...] = ()
 
 
 _MAPS = ("kinds", "stuck_siemens", "noisy", "slow")
 _PLACES = ("dead_rows", "dead_cols", "dead_adcs", "railed_tias")
+_INCIDENTS = ("brown_outs", "stray_rails", "stopped_adcs")
 
 
 def load_plan(path: Path) -> FaultPlan:
-    """Read the maps (arrays, rows, cols) and places (n, 2) of a plan from an .npz; all are optional.
+    """Read maps (arrays, rows, cols), places (n, 2) and incidents (n, 4) from an .npz; all are optional.
 
     Raises ValueError where the file is none, has a field there is not, or a place of another form.
     """
@@ -55,15 +77,26 @@ def load_plan(path: Path) -> FaultPlan:
         raise ValueError(f"{path} is not an .npz of faults")
     with archive:
         found = {name: archive[name] for name in archive.files}
-    if unknown := found.keys() - {*_MAPS, *_PLACES}:
-        known = ", ".join((*_MAPS, *_PLACES))
+    if unknown := found.keys() - {*_MAPS, *_PLACES, *_INCIDENTS}:
+        known = ", ".join((*_MAPS, *_PLACES, *_INCIDENTS))
         raise ValueError(f"{path} has {', '.join(sorted(unknown))}; there are {known}")
     for name in _PLACES:
         if name in found and (found[name].ndim != 2 or found[name].shape[1] != 2):
             raise ValueError(f"{name} of {path} is (n, 2), array and line, not {found[name].shape}")
+    for name in _INCIDENTS:
+        if name in found and (found[name].ndim != 2 or found[name].shape[1] != 4):
+            raise ValueError(
+                f"{name} of {path} is (n, 4), pulses, seconds, how long and where, not {found[name].shape}"
+            )
     rows, cols, adcs, tias = (tuple((int(a), int(n)) for a, n in found.get(name, ())) for name in _PLACES)
     kinds, stuck, noisy, slow = (found.get(name) for name in _MAPS)
-    return FaultPlan(None, kinds, stuck, noisy, slow, rows, cols, adcs, tias)
+    incidents = (tuple(map(_incident, found.get(name, ()))) for name in _INCIDENTS)
+    return FaultPlan(None, kinds, stuck, noisy, slow, rows, cols, adcs, tias, *incidents)
+
+
+def _incident(row: NDArray[np.float64]) -> Incident:
+    pulses, seconds, lasts, place = (float(number) for number in row)
+    return Incident(round(pulses), seconds, lasts, place)
 
 
 def check(plan: FaultPlan, parameters: ChipParameters) -> None:
@@ -79,6 +112,11 @@ def check(plan: FaultPlan, parameters: ChipParameters) -> None:
         for array, line in getattr(plan, name):
             if not (0 <= array < parameters.arrays and 0 <= line < most):
                 raise ValueError(f"{name} names {array}, {line}; there are {parameters.arrays} times {most}")
+    ends = (HIGHEST_UV / 1e6, len(Rail) - 1, parameters.arrays - 1)
+    for name, end in zip(_INCIDENTS, ends, strict=True):
+        for incident in getattr(plan, name):
+            if not 0 <= incident.place <= end:
+                raise ValueError(f"{name} names {incident.place:g}; allowed are 0 to {end:g}")
 
 
 # µS range in which a stuck device lies, uniformly

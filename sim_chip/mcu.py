@@ -19,6 +19,7 @@ from sim_chip.converters import fifo_owner
 from sim_chip.firmware import Firmware, Handlers, Reply, Steps
 from sim_chip.flash import Flash
 from sim_chip.guard import MAX_TTL_MS, MIN_TTL_MS, BadFrameWatch, Permits, Refused, check_range
+from sim_chip.incidents import Incidents
 from sim_chip.limits import LimitStore, provision
 from sim_chip.oplog import EffectLog
 from sim_chip.pace import RealPace
@@ -95,6 +96,9 @@ class VirtualMcu:
         self._born = clock()
         self._cause = cause
         self.bench = Bench()
+        self.incidents: Incidents | None = None
+        """What goes wrong around the board, and when."""
+        self._incident_s: float | None = None
         flash = flash or provision(Flash())
         self._session = DeviceSession(secrets.randbits(32))
         self._storm = BadFrameWatch(bad_frames_per_second, since=self._born)
@@ -146,7 +150,8 @@ class VirtualMcu:
         if self._operation is not None or self._firmware.jobs.running:
             return 0.0
         left_s = self._permits.lease.left(now)
-        return min(left_s, _LOOK_S) if left_s is not None and self._supply.is_raised else left_s
+        due_s = min(left_s, _LOOK_S) if left_s is not None and self._supply.is_raised else left_s
+        return min((s for s in (due_s, self._incident_s) if s is not None), default=None)
 
     def follow_wall(self) -> None:
         """Tie the chip's clock to the wall's from now on."""
@@ -247,6 +252,8 @@ class VirtualMcu:
 
     def _watch(self, now: float) -> None:
         """Look at what may go wrong between two requests."""
+        if self.incidents:
+            self._incident_s = self.incidents.happen(self.bench)
         if self._permits.fault is Fault.NONE and (fault := self._supply.fault()) is not Fault.NONE:
             self._make_safe(fault)
         if self._permits.lease.left(now) != 0.0:

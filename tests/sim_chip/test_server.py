@@ -19,6 +19,7 @@ from crc32c import crc32c
 from firmware_protocol import messages as m
 from firmware_protocol.bulk import unpack_op_log, unpack_planted
 from firmware_protocol.host_session import HostSession, Outcome
+from firmware_protocol.rails import Rail
 from firmware_protocol.status import Executed, Fault, ResetCause, Status
 from sim_chip.board import board_file
 from sim_chip.server import connect
@@ -566,4 +567,38 @@ def test_a_chip_is_made_with_the_faults_and_the_start_state_of_files(tmp_path):
 def test_a_plan_of_faults_for_another_chip_is_refused(tmp_path, fields, reason):
     np.savez(tmp_path / "faults.npz", **fields)
     with pytest.raises(ValueError, match=reason):
+        connect(f"sim://?faults={tmp_path}/faults.npz")
+
+
+PULSE = m.Pulse(0, m.SET, 36044, 38500, 1000, 1, 0, 8, 0, 8)
+INCIDENTS = {
+    "brown_outs": (4.0, Fault.BROWN_OUT),
+    "stray_rails": (Rail.VREF_TIA, Fault.SUPPLY_OUT_OF_RANGE),
+    "stopped_adcs": (0, Fault.CONVERTER_TIMEOUT),
+}
+
+
+@pytest.mark.parametrize("kind", INCIDENTS)
+def test_what_goes_wrong_around_a_served_board_latches_a_fault_until_it_is_over(tmp_path, open_line, kind):
+    place, fault = INCIDENTS[kind]
+    np.savez(tmp_path / "faults.npz", **{kind: [(100, 0.0, 0.5, place)]})
+    options = ("--pty", tmp_path / "chip", "--faults", tmp_path / "faults.npz")
+    with serving(*options):
+        line = open_line(tmp_path / "chip")
+        line.ask(m.Arm(2000))
+        for request in (PULSE, PULSE, m.ReadCells(0, 2, 1, 0, 64, 0, 64)):
+            with contextlib.suppress(AssertionError):
+                line.ask(request)
+        state = line.ask(m.GetState())
+        assert (state.fault, state.armed) == (fault, 0)
+        assert len(set(line.ask(m.GetRails()).set_codes)) == 1
+        time.sleep(0.6)
+        assert line.ask(m.ClearFault(fault)).fault == Fault.NONE
+        line.ask(m.Arm(2000))
+        assert line.ask(PULSE).total_pulses == state.total_pulses + 64
+
+
+def test_incidents_are_checked(tmp_path):
+    np.savez(tmp_path / "faults.npz", stopped_adcs=[(0, 0, 1, 3)])
+    with pytest.raises(ValueError, match="stopped_adcs names 3; allowed are 0 to 2"):
         connect(f"sim://?faults={tmp_path}/faults.npz")
