@@ -265,6 +265,15 @@ def test_what_waits_in_the_board_is_refused_when_safety_is_asked_for(bench):
     assert not bench.board.executed
 
 
+def test_what_waits_in_the_host_is_refused_when_safety_is_asked_for(bench):
+    tickets = [bench.host.submit(Wait(n)) for n in range(20)]
+    bench.host.transmit(0.0)
+    bench.run(bench.host.submit(Safe()))
+    bench.run(*tickets)
+    assert not bench.board.executed
+    assert {ticket.status for ticket in tickets} == {Status.MADE_SAFE, Status.DISCARDED}
+
+
 def test_who_did_not_ask_for_safety_can_only_look_until_it_begins_anew(bench):
     stranger = HostSession(0x12345678)
     stranger.submit(Safe())
@@ -280,8 +289,9 @@ def test_who_did_not_ask_for_safety_can_only_look_until_it_begins_anew(bench):
 
 def test_who_asked_for_safety_goes_on_whatever_copies_of_it_arrive(bench):
     bench.host.submit(Safe())
-    copies = bench.host.transmit(0.0) * 5
-    bench.host.receive(bench.board.feed(copies, 0.0), 0.0)
+    copy = bench.host.transmit(0.0)
+    for _ in range(5):
+        bench.host.receive(bench.board.feed(copy, 0.0), 0.0)
     assert bench.board.safes == 5, "each of them is carried out"
     assert outcomes(bench.run(bench.host.submit(Wait(1)))) == OK
 
