@@ -65,11 +65,12 @@ class Faults:
 
     def _device(self, shape: tuple[int, int], rng: np.random.Generator) -> tuple[Patterns, Patterns]:
         stuck = rng.random(shape) < self.ratio
-        at = self._values(shape, rng)
+        at = self.stuck_values(shape, rng)
         low, high = np.where(stuck, at, 0), np.where(stuck, at, 1)
         return low.astype(np.float32), high.astype(np.float32)
 
-    def _values(self, shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float64]:
+    def stuck_values(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+        """Where devices are stuck, by the law, units of the span."""
         if self.law == "uniform":
             return rng.random(shape)
         if self.law == "rails":
