@@ -11,7 +11,12 @@ from typing import Any
 
 from benchmarks.measure import Scale
 
-PAGES = {"chip": "benchmarks.md", "acceptance": "acceptance.md", "memory": "memory.md", "programming": "programming-measured.md"}
+PAGES = {
+    "chip": "benchmarks.md",
+    "acceptance": "acceptance.md",
+    "memory": "memory.md",
+    "programming": "programming-measured.md",
+}
 """Page of each subject in `docs`."""
 
 FRESH = "-fresh"
