@@ -65,7 +65,7 @@ class TanhChain:
         self._wrong = np.empty(0, values.dtype)
 
     def learn(self, inputs: Array, targets: Array) -> Array:
-        """Mean square errors (...) at the present values; leaves what they fall by in `slopes`."""
+        """Mean square errors (...) at the present values; leaves their slopes in `slopes`."""
         self._forward(inputs)
         outputs, wrong = self._states[-1], self._wrong
         np.subtract(outputs, targets, out=wrong)
