@@ -165,15 +165,19 @@ class VirtualChip:
         """Return the TIA gain index of an array; None where its columns differ or some are off."""
         return self._die.tias[self._die.checked(array)].uniform
 
-    def load_tia(self, array: int, words: ArrayLike, *, automatic: bool = False) -> None:
+    def load_tia(
+        self, array: int, words: ArrayLike, *, automatic: bool = False, steady: bool = False
+    ) -> None:
         """Set each column's TIA by its control word (cols,): gain and enables, see `tias`.
 
         A column with either enable off converts nothing: its code is 0, its energy too. automatic:
-        each column steps its gain down from the one loaded. Every column is sampled at its own
+        each column steps its gain down from the one loaded; steady: by the current without its
+        noise, so with the same conductances to the same gain. Every column is sampled at its own
         gain's time; a product takes as long as the slowest.
         """
         checked = tias.checked_words(words, self.parameters.cols)
-        self._die.load_tias(self._die.checked(array), checked, automatic=automatic)
+        mode = tias.STEADY if automatic and steady else int(automatic)
+        self._die.load_tias(self._die.checked(array), checked, automatic=mode)
 
     def tia(self, array: int) -> WordArray:
         """Return the control words (cols,) of an array's TIAs."""

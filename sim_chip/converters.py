@@ -122,12 +122,14 @@ class Signal(NamedTuple):
     current: whole numbers of `unit` amperes. variance: of its fluctuation, in squared units, or
     None when the current already fluctuates. normal: standard normals, one for each current; the
     fluctuation and the ADC's own noise are independent, so one draw of their sum serves both.
+    steady: the current without its fluctuation, where that decides an automatic gain.
     """
 
     current: Floats
     unit: float
     variance: Floats | None
     normal: Floats
+    steady: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ class Readout:
         """Convert currents to 13-bit words, gain index << 10 | code.
 
         Automatic gain starts at `gain`, or with `AUTO_GAIN` at the highest, and steps down while
-        the TIA is above VAGC_1.
+        the TIA is above VAGC_1, noise included unless the signal's steady current decides.
         Without `places` the last axis is all 64 columns in FIFO order.
         """
         base = self._zeros(references)
@@ -214,6 +216,20 @@ class Readout:
             code |= np.uint16(gain << GAIN_SHIFT)
             return code
         top = len(self._model.gain_ohms) - 1 if gain == AUTO_GAIN else gain
+        if signal.steady is None:
+            position, gains = self._stepped_down(signal, top, base, references)
+        else:
+            decides = signal._replace(current=signal.steady, variance=None, normal=np.zeros(()))
+            position, gains = self._stepped_down(decides, top, base, references)
+            for found in np.unique(gains):
+                actual = self._position(signal, int(found), base, references)
+                position = np.where(gains == found, actual, position)
+        return self._codes(position, references, places) | (gains << np.uint16(GAIN_SHIFT))
+
+    def _stepped_down(
+        self, signal: Signal, top: int, base: Floats, references: References
+    ) -> tuple[Floats, NDArray[np.uint16]]:
+        """Where a signal lies at the gain that is found from `top` down, and that gain."""
         limit = self._window_lsb(references.step_down_uv, references.high_uv)
         position = self._position(signal, top, base, references)
         gains = np.full(position.shape, top, dtype=np.uint16)
@@ -223,7 +239,7 @@ class Readout:
                 break
             position = np.where(above, self._position(signal, lower, base, references), position)
             gains[above] = lower
-        return self._codes(position, references, places) | (gains << np.uint16(GAIN_SHIFT))
+        return position, gains
 
     def test_words(
         self, fifo: int, microvolts: int, normal: Floats, references: References

@@ -124,10 +124,10 @@ class Die:
         self.versions = [version + 1 for version in self.versions]
         kept = self.state
         modes = zip(kept.tia_words, kept.automatic, strict=True)
-        self.tias = [tias.decoded(words.copy(), bool(automatic)) for words, automatic in modes]
+        self.tias = [tias.decoded(words.copy(), int(automatic)) for words, automatic in modes]
         self.take_power()
 
-    def load_tias(self, array: int, words: NDArray[np.uint16], *, automatic: bool) -> None:
+    def load_tias(self, array: int, words: NDArray[np.uint16], *, automatic: int) -> None:
         """Set the TIAs of an array by control words (cols,)."""
         with self.state.bookkeeping():
             self.state.tia_words[array] = words

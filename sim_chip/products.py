@@ -113,7 +113,8 @@ class Products:
             variance = maps.map.variance.of(drive)
             variance *= float(read_uv) * read_uv
         normal = self._normals(array, int(self._die.state.product_count[array]), len(drive))
-        return Signal(current, crossbar.MAP_SIEMENS * 1e-6 / self._full, variance, normal)
+        steady = current if self._die.tias[array].steady else None
+        return Signal(current, crossbar.MAP_SIEMENS * 1e-6 / self._full, variance, normal, steady)
 
     def _normals(self, array: int, first: int, number: int) -> Floats:
         """Standard normals (number, 64) of some products, at most a block; a whole block is drawn at once."""

@@ -47,7 +47,11 @@ class Reads:
         with die.state.reading(array):
             noisy, normal = self._fluctuated(array, devices, units, starts)
             current = self.series_current(array, row, col, noisy, die.supply.read_uv)
-            signal = Signal(current, CURRENT_UNIT, None, normal)
+            steady = None
+            if set_.steady:
+                still = np.broadcast_to(units, noisy.shape).astype(np.float64)
+                steady = self.series_current(array, row, col, still, die.supply.read_uv)
+            signal = Signal(current, CURRENT_UNIT, None, normal, steady)
             words = self.words(array, col, signal, set_)
             self.charge(gain, current, die.supply.read_uv, taken=set_.is_on(col))
         return words

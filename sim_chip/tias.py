@@ -44,12 +44,14 @@ class Tias:
 
     uniform: the gain index of all columns, or that they all find it themselves, `AUTO_GAIN`;
     None where they differ or some are off. gains (cols,): where each starts; live (cols,).
+    steady: they find it by the current without its noise, so every time the same.
     """
 
     uniform: int | None
     automatic: bool
     gains: Indices
     live: NDArray[np.bool_]
+    steady: bool = False
 
     def gain_of(self, cols: Indices) -> int:
         """Return the gain index that columns have in common, `AUTO_GAIN` where they find it."""
@@ -66,7 +68,11 @@ _TOP = len(GAIN_WORDS) - 1
 AUTOMATIC = Tias(AUTO_GAIN, True, np.full(64, _TOP), np.ones(64, dtype=bool))
 
 
-def decoded(words: NDArray[np.uint16], automatic: bool) -> Tias:
+STEADY = 2
+"""For `automatic` in `decoded`: the gain is found without noise."""
+
+
+def decoded(words: NDArray[np.uint16], automatic: int) -> Tias:
     """Read checked words (cols,) off; automatic gain steps down from where each column starts."""
     gains = np.array([_INDEX_OF.get(int(word) & _RESISTORS, 0) for word in words], dtype=np.intp)
     live = words & _ENABLES == _ENABLES
@@ -74,7 +80,7 @@ def decoded(words: NDArray[np.uint16], automatic: bool) -> Tias:
     uniform: int | None = int(gains[0]) if same else None
     if automatic and same:
         uniform = AUTO_GAIN if uniform == _TOP else None
-    return Tias(uniform, automatic, gains, live)
+    return Tias(uniform, bool(automatic), gains, live, automatic == STEADY)
 
 
 def words(
@@ -94,7 +100,8 @@ def words(
     for gain in np.unique(starts):
         chosen = starts == gain
         variance = None if signal.variance is None else signal.variance[chosen]
-        part = Signal(signal.current[chosen], signal.unit, variance, signal.normal[chosen])
+        steady = None if signal.steady is None else signal.steady[chosen]
+        part = Signal(signal.current[chosen], signal.unit, variance, signal.normal[chosen], steady)
         found[chosen] = readout.words(part, int(gain), references, where[chosen], automatic=tias.automatic)
     off = np.broadcast_to(~tias.live[cols], shape)
     found[off] = starts[off].astype(np.uint16) << np.uint16(GAIN_SHIFT)
