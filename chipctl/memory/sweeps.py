@@ -246,8 +246,9 @@ def figure_3i(seeds: Sequence[int] = range(5), sides: Sequence[int] = SIDES) -> 
             for source in SOURCES:
                 question = Question(rule, (side, side), source)
                 points.append(Point("3i", f"{name}, {source}", side, question, guess=int(share * side)))
-        itself = Question(EQ5, (side, side), self_connection=True)
-        points.append(Point("3i", "eq. (5), self-connection, digits", side, itself, guess=side))
+        for name, rule in (("eq. (5)", EQ5), ("blurred", BLURRED)):
+            itself = Question(rule, (side, side), self_connection=True)
+            points.append(Point("3i", f"{name}, self-connection, digits", side, itself, guess=side))
     return _each_seed(points, seeds)
 
 
@@ -368,6 +369,7 @@ def figure_faults(
     points = []
     uses: tuple[tuple[str, Rule, Use, float], ...] = (
         ("box", BOX, "box", 1.0),
+        ("box, self-connection", BOX, "box", 1.3),
         ("known", BOX, "known", 0.5),
         ("eq. (5), ideal mask", EQ5, "masked", 0.6),
         ("eq. (5), mask as held", EQ5, "box", 0.1),
@@ -378,7 +380,8 @@ def figure_faults(
         for law in LAWS:
             for name, rule, use, share in uses:
                 sizes = (side, side // 2, side) if name.startswith("hidden") else (side, side)
-                question = Question(rule, sizes, faults=Faults(ratio, law, use))
+                itself = name.endswith("self-connection")
+                question = Question(rule, sizes, faults=Faults(ratio, law, use), self_connection=itself)
                 guess = max(2, int(share * side * 0.5 * (1 - ratio)))
                 points.append(Point("faults", f"{law}, {name}", ratio, question, guess=guess))
     return _each_seed(points, seeds)
