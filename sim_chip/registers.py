@@ -5,27 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from firmware_protocol.a0_words import column_place as column_place
+from firmware_protocol.a0_words import row_place as row_place
+
 BANKS = 4
 BANK_BITS = 16
 LINES = BANKS * BANK_BITS
 
 Words = NDArray[np.uint16]
-
-
-def row_place(row: int) -> tuple[int, int]:
-    """Return (bank, bit) of a row."""
-    pair = row % 16 // 2
-    bank = (2, 0, 1, 3)[row // 16]
-    if row < LINES // 2:
-        return bank, pair + 8 * (row % 2)
-    return bank, 7 - pair + 8 * (row % 2)
-
-
-def column_place(col: int) -> tuple[int, int]:
-    """Return (bank, bit) of a column."""
-    upper = col >= LINES // 2
-    bit = (col - LINES // 2) // 2 if upper else BANK_BITS - 1 - col // 2
-    return 2 * upper + col % 2, bit
 
 
 def _order(places: list[tuple[int, int]]) -> NDArray[np.intp]:
