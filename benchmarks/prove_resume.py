@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import ANY, Measured, at_most, exit_status
-from benchmarks.prove_wire import ChipFile, Counts, targets
+from benchmarks.proof import ChipFile, Counts, targets
 from chipctl.runs.journal import Entry, Journal
 from chipctl.runs.programmed import pulses_of
 from chipctl.runs.record import Outcome

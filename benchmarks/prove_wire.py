@@ -1,4 +1,4 @@
-"""The long proof of the wire: bad and pulled cables, killed processes, ten million broken frames.
+"""The long proof of the wire: bad and pulled cables, killed processes, failing supplies, broken frames.
 
     python -m benchmarks.prove_wire                     everything, in its long form
     python -m benchmarks.prove_wire --cables 2 --kills 3 --fuzz 100000 --json
@@ -18,190 +18,73 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 
+from benchmarks.proof import (
+    HANG_S,
+    ChipFile,
+    Tally,
+    believed,
+    deadline,
+    faults_of,
+    journaled_pulses,
+    plugged,
+    serving,
+    targets,
+)
+from benchmarks.prove_effects import faulty_boards, many_effects
 from chipctl import board as host_board
 from chipctl.chip import connect
 from chipctl.errors import ChipctlError
-from chipctl.programming import ProgramReport, program
+from chipctl.programming import program
+from chipctl.runs import journaled
+from chipctl.runs.journal import Journal
 from firmware_protocol.bulk import LoggedEffect
 from firmware_protocol.frame import MAX_ENCODED, Decoder, Frame, Kind, encode
 from firmware_protocol.messages import MESSAGES, REQUESTS, GetInfo, Message
 from firmware_protocol.status import Fault
 from firmware_protocol.wire import WireError
-from sim_chip import state
-from sim_chip.chip import VirtualChip
-from sim_chip.guard import GROUND_CODE
-from sim_chip.presets import preset
 
-Counts = NDArray[np.int64]
-
-LONG = {"cables": 50, "unplugs": 50, "kills": 100, "fuzz": 10_000_000}
-HANG_S = 120.0
-"""A case that takes longer has hung."""
-
+LONG = {"cables": 50, "unplugs": 50, "kills": 100, "faults": 30, "fuzz": 10_000_000}
 LOSS = ("--drop", "0.2", "--flip", "1e-5")
 NOISE = ("--flip", "1e-3")
 UNPLUG_BYTES = (40_000, 120_000)
 """Mean between two pulls, in turn: more often than a host resumes one job, and about once a job."""
 BACK_S = 3.0
 """Longest time that a cable is out: longer than the lease."""
+PULLED_SINGLES = ("--unplug-bytes", "20000", "--back-s", "0.3")
+"""Often, for single pulses need few bytes; and soon back."""
 MIXED = ("--drop", "0.05", "--duplicate", "0.05", "--stall", "0.005", "--stall-s", "0.1", "--flip", "1e-4")
 
 
-@dataclass
-class Tally:
-    """One line of the table."""
-
-    name: str
-    cases: int = 0
-    faults: int = 0
-    """Frames lost or doubled, bits flipped, stalls, cables pulled, processes killed or interrupted."""
-    double_pulses: int = 0
-    """Pulses on the chip that the host knows nothing of."""
-    wrong_beliefs: int = 0
-    """Devices, counts or states of which the host believes what is not so."""
-    hangs: int = 0
-    seconds: float = 0.0
-
-    @property
-    def holds(self) -> bool:
-        """Whether nothing went wrong."""
-        return not (self.double_pulses or self.wrong_beliefs or self.hangs)
-
-    def judge(self, given: Counts, believed: Counts) -> None:
-        """Compare pulses per device on the chip with those that the host reports."""
-        self.double_pulses += int(np.clip(given - believed, 0, None).sum())
-        self.wrong_beliefs += int(np.count_nonzero(given != believed))
-
-
-class ChipFile:
-    """The state file of a running or killed board, seen from outside."""
-
-    def __init__(self, path: Path) -> None:
-        self._state = state.load(path, mapped=True)
-        fresh = VirtualChip(preset("good"), 0)
-        fresh.power_up()
-        self._for_reading = [fresh.rail(rail) for rail in range(self._state.rails.size)]
-
-    @property
-    def pulses(self) -> Counts:
-        """Per array and device, since the chip was made."""
-        return self._state.pulse_count.astype(np.int64)
-
-    @property
-    def is_safe(self) -> bool:
-        """Whether every rail is at 0 V, or where reading needs it: no pulse, no raised gate."""
-        rails = self._state.rails.tolist()
-        return set(rails) == {GROUND_CODE} or rails == self._for_reading
-
-
-class Running(NamedTuple):
-    """A process, and where it can be reached."""
-
-    process: subprocess.Popen[str]
-    place: str
-    """A path, or host:port."""
-
-    @property
-    def address(self) -> str:
-        """As `connect` takes it."""
-        return self.place if "/" in self.place else f"socket://{self.place}"
-
-
-@contextmanager
-def running(*command: str) -> Iterator[Running]:
-    """A Python module as a process that has said on stderr where it is; it is stopped in the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    try:
-        said = process.stderr.readline()
-        if " on " not in said:
-            raise RuntimeError(f"{command[0]} did not start: {said}{process.stderr.read()}")
-        yield Running(process, said.rpartition(" on ")[2].strip())
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stderr.close()
-
-
-def serving(place: Path, line: str = "pty") -> AbstractContextManager[Running]:
-    """A board at `place`/board, or on TCP, that keeps its chip in `place`/state."""
-    where = ("--pty", str(place / "board")) if line == "pty" else ("--tcp", "localhost:0")
-    return running("sim_chip.cli", "serve", *where, "--state", str(place / "state"))
-
-
-def plugged(place: Path, board: Running, *troubles: str) -> AbstractContextManager[Running]:
-    """A bad cable in front of a board: a serial port before a serial port, TCP before TCP."""
-    host = str(place / "cable") if "/" in board.place else "localhost:0"
-    return running("benchmarks.bad_cable", host, board.place, *troubles)
-
-
-@contextmanager
-def deadline(tally: Tally) -> Iterator[None]:
-    """Count a hang, and go on, if the block takes longer than `HANG_S`."""
-
-    def ring(*_: object) -> None:
-        raise TimeoutError("hung")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, HANG_S)
-    try:
-        yield
-    except TimeoutError as error:
-        if str(error) != "hung":
-            raise
-        tally.hangs += 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def targets(seed: int) -> NDArray[np.float64]:
-    """A target for every device of an array, siemens."""
-    return np.random.default_rng(seed).uniform(0, 150e-6, (64, 64))
-
-
 def bad_cables(name: str, troubles: tuple[str, ...], line: str, cases: int) -> Tally:
-    """Program a whole array through a bad cable, `cases` times."""
+    """Program a whole array through a bad cable, `cases` times; the host's journal knows every pulse."""
     tally = Tally(f"{name}, {line}")
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), line) as board:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(Path(folder), line) as board,
+        Journal(Path(folder)) as journal,
+    ):
         chip_file = ChipFile(Path(folder) / "state")
         for seed in range(cases):
             with plugged(Path(folder), board, *troubles, "--seed", str(seed)) as cable, deadline(tally):
                 before = chip_file.pulses
-                with connect(cable.address) as chip:
+                with journaled.connect(cable.address, journal, "") as chip:
                     report = program(chip, seed % chip.arrays, targets(seed))
-                    total = chip.board.state().total_pulses
-                tally.judge(chip_file.pulses - before, _believed(report, before))
+                    total, serial = chip.board.state().total_pulses, chip.board.welcome.serial
+                tally.judge(chip_file.pulses - before, believed(report, before))
+                tally.judge(chip_file.pulses, journaled_pulses(journal, serial, before))
                 tally.wrong_beliefs += int(total != chip_file.pulses.sum())
-            tally.faults += _faults(cable.process)
+            tally.faults += faults_of(cable.process)
             tally.cases += 1
     return tally
-
-
-def _believed(report: ProgramReport, like: Counts) -> Counts:
-    """Pulses per array and device that the host reports."""
-    believed = np.zeros_like(like)
-    believed[report.array] = report.pulses.ravel()
-    return believed
-
-
-def _faults(cable: subprocess.Popen[str]) -> int:
-    counts = json.loads(cable.stdout.read()) if cable.stdout else {}
-    kinds = ("dropped", "duplicated", "flipped", "stalled", "unplugged")
-    return sum(lane.get(kind, 0) for lane in counts.values() for kind in kinds)
 
 
 def pulled_cables(line: str, cases: int) -> Tally:
@@ -226,8 +109,8 @@ def pulled_cables(line: str, cases: int) -> Tally:
                 given = chip_file.pulses - before
                 tally.wrong_beliefs += int(given.sum() != logged) + int(not chip_file.is_safe)
                 if report is not None:
-                    tally.judge(given, _believed(report, before))
-            tally.faults += _faults(cable.process)
+                    tally.judge(given, believed(report, before))
+            tally.faults += faults_of(cable.process)
             tally.cases += 1
     return tally
 
@@ -318,7 +201,7 @@ def _next_session(place: Path, chip_file: ChipFile, seed: int, tally: Tally) -> 
         mask = np.zeros((chip.rows, chip.cols), np.bool_)
         mask[:8] = True
         report = program(chip, seed % chip.arrays, targets(seed), mask=mask)
-    tally.judge(chip_file.pulses - before, _believed(report, before))
+    tally.judge(chip_file.pulses - before, believed(report, before))
     tally.wrong_beliefs += int(not chip_file.is_safe)
 
 
@@ -427,7 +310,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     for name, count in LONG.items():
         parser.add_argument(f"--{name}", type=int, default=count, metavar="N")
-    names = "loss, noise, mixed, unplug (-tcp: over TCP), host, interrupt, board, fuzz"
+    names = (
+        "loss, noise, mixed, unplug, singles-loss, singles-noise, singles-mixed, singles-unplug "
+        "(-tcp: over TCP), host, interrupt, board, faults, fuzz"
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help=names)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--record", type=Path, help="write the table to this file too")
@@ -446,11 +332,15 @@ def proofs(sizes: argparse.Namespace) -> Iterator[Tally]:
     for line, ending in (("pty", ""), ("TCP", "-tcp")):
         for kind, (name, troubles) in kinds.items():
             runs[kind + ending] = sizes.cables, partial(bad_cables, name, troubles, line)
+            runs[f"singles-{kind}{ending}"] = sizes.cables, partial(many_effects, name, troubles, line)
+        pulled = partial(many_effects, "cable pulled out and back", PULLED_SINGLES, line)
+        runs[f"singles-unplug{ending}"] = sizes.unplugs, pulled
         runs["unplug" + ending] = sizes.unplugs, partial(pulled_cables, line)
     runs |= {
         "host": (sizes.kills, killed_hosts),
         "interrupt": (sizes.kills, interrupted_hosts),
         "board": (sizes.kills, killed_boards),
+        "faults": (sizes.faults, faulty_boards),
         "fuzz": (sizes.fuzz, fuzz),
     }
     for name, (count, prove) in runs.items():

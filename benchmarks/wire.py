@@ -11,7 +11,7 @@ from time import perf_counter
 
 from benchmarks.bad_cable import Troubles
 from benchmarks.measure import Measured, Plan, Scale, at_least, at_most, cpu_side_by_side
-from benchmarks.prove_wire import running, serving, targets
+from benchmarks.proof import running, serving, targets
 from chipctl import programming
 from chipctl.chip import connect
 from chipctl.link import Link

@@ -1,4 +1,4 @@
-"""The wire proved in short form, in real processes: bad and pulled cables, ended hosts and boards, fuzz."""
+"""The wire proved in short form, in real processes: bad and pulled cables, what is killed or fails, fuzz."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 
 def proved(repository, *sizes):
-    nothing = ["--cables", "0", "--unplugs", "0", "--kills", "0", "--fuzz", "0"]
+    nothing = ["--cables", "0", "--unplugs", "0", "--kills", "0", "--faults", "0", "--fuzz", "0"]
     command = [sys.executable, "-m", "benchmarks.prove_wire", *nothing, *sizes, "--json"]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=110)
     assert done.returncode in (0, 1), done.stderr
@@ -16,9 +16,11 @@ def proved(repository, *sizes):
 
 
 SHORT = {
-    "bad cables": ("--cables", "1", "--only", "loss", "loss-tcp"),
+    "bad cables": ("--cables", "1", "--only", "loss"),
+    "many effects": ("--cables", "1", "--unplugs", "1", "--only", "singles-mixed", "singles-unplug-tcp"),
     "pulled cable": ("--unplugs", "1", "--only", "unplug-tcp"),
     "kill -9, SIGINT": ("--kills", "1"),
+    "faults": ("--faults", "3"),
     "fuzz": ("--fuzz", "100000"),
 }
 
