@@ -31,11 +31,9 @@ def _plan_4e(asked: Asked) -> list[Point]:
 
 def _claims_4e(asked: Asked) -> list[Claim]:
     counts = (20, 30, 40, 60)
-    return [
-        Claim(f"single layer, {count} patterns", value(_SINGLE, count), unit="cos") for count in (20, 40)
-    ] + [
+    return [Claim(f"single layer, {count} patterns", value(_SINGLE, count)) for count in (20, 40)] + [
         *(
-            Claim(f"24 hidden, eq. (6), {count} patterns", value(f"24 hidden, {_EQ6}", count), unit="cos")
+            Claim(f"24 hidden, eq. (6), {count} patterns", value(f"24 hidden, {_EQ6}", count))
             for count in (20, 40)
         ),
         Claim(
@@ -44,7 +42,6 @@ def _claims_4e(asked: Asked) -> list[Claim]:
             "outperforms, with 75 % of the synapses",
             None,
             Band(low=0),
-            "cos",
         ),
         Claim(
             "least lead of 32 hidden over 24, 20 to 60 patterns",

@@ -108,7 +108,7 @@ def _save(run: Run, found: Found) -> None:
             values=([of_place[:fewest] for of_place in values], "1"),
         )
     for seed, arrays in found.arrays.items():
-        held: dict[str, Any] = {name: (np.array(a["values"]), a["unit"]) for name, a in arrays.items()}
+        held: dict[str, Any] = {name: (np.array(a["values"], float), a["unit"]) for name, a in arrays.items()}
         run.save(f"seed{seed}", **held)
 
 

@@ -24,9 +24,9 @@ def _claims(asked: Asked) -> list[Claim]:
         published = None if name.endswith("aware") else "small loss"
         asked_of = Band(low=0.95) if name in ("single layer", "64-16-64") else ANY
         at = value(name, MEASURED)
-        claims.append(Claim(f"{name}, at 3.894 µS", at, published, None, asked_of, "cos"))
+        claims.append(Claim(f"{name}, at 3.894 µS", at, published, None, asked_of))
     for name in _SERIES:
-        claims.append(Claim(f"{name}, at 20 µS", value(name, 20e-6), unit="cos"))
+        claims.append(Claim(f"{name}, at 20 µS", value(name, 20e-6)))
     return claims
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from chipctl.memory.answers import Answer, Spread, Task
+from chipctl.runs.log import configure
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Each worker is one thread: the cores are shared by workers, not within them."""
@@ -74,7 +75,8 @@ def _spread_over(pool: Executor) -> Spread:
 
 
 def _mind_the_parent() -> None:
-    """Ctrl-C is the parent's to answer; without a parent there is nobody to work for."""
+    """Ctrl-C is the parent's to answer, as stdout is; without a parent there is nobody to work for."""
+    configure()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
