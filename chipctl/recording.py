@@ -10,15 +10,25 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from chipctl.errors import LinkError, ProtocolError
 from firmware_protocol.frame import DELIMITER, Decoder, Frame, Kind, encode
-from firmware_protocol.messages import MESSAGES, REQUEST_BY_OPCODE, SCHEMA_HASH, Hello, Safe, StartProgram
-from firmware_protocol.session import distance, follows
+from firmware_protocol.messages import (
+    MESSAGES,
+    REQUEST_BY_OPCODE,
+    SCHEMA_HASH,
+    Chunk,
+    Fetch,
+    Hello,
+    Result,
+    Safe,
+    Stage,
+    Staged,
+)
 from firmware_protocol.wire import Message, OpClass, WireError
 
 _FORMAT = "chipctl record 1"
@@ -126,7 +136,8 @@ def load(path: Path) -> list[Moment]:
     """
     moments = []
     try:
-        for number, text in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a last line without an end was cut off
+        for number, text in enumerate(lines):
             facts = json.loads(text)
             if number == 0 and facts["format"] != _FORMAT:
                 raise ValueError(f"{path} has another format: {facts['format']}")
@@ -166,7 +177,7 @@ def _said(frame: Frame) -> str:
         name = kind.__name__ if kind is not None else f"opcode {frame.opcode:#04x}"
         return f"{name} ({len(frame.payload)} bytes)"
     assert is_dataclass(message)
-    facts = (f"{field.name}={_shown(getattr(message, field.name))}" for field in fields(message))
+    facts = (f"{each.name}={_shown(getattr(message, each.name))}" for each in fields(message))
     return f"{type(message).__name__}({', '.join(facts)})"
 
 
@@ -179,16 +190,35 @@ def _shown(value: object) -> str:
 
 @dataclass
 class _Exchange:
-    """A request of the record and the last answer to it."""
+    """A request of the record and the last answer to it, with its bulk data."""
 
     asked: Frame
+    staged: bytearray
+    """What was staged for it."""
     answer: Frame | None = None
+    result: bytearray = field(default_factory=bytearray)
+    """What was fetched of its result."""
+
+    def take_answer(self, answer: Frame) -> None:
+        """Keep the answer; of a result its head is the first piece."""
+        self.answer = answer
+        message = _message(answer)
+        if isinstance(message, Result):
+            self.result.extend(bytes(message.total - len(self.result)))
+            _lay(self.result, 0, message.head)
+
+
+def _lay(data: bytearray, offset: int, piece: bytes) -> None:
+    """Put a piece where it belongs."""
+    data.extend(bytes(max(0, offset + len(piece) - len(data))))
+    data[offset : offset + len(piece)] = piece
 
 
 class Replay:
     """Answers as the board of a record did, as long as it is asked the same; `replay://FILE`.
 
-    Session numbers and job ids are random: those of the record stand for those of now.
+    Session numbers and job ids are random: those of the record stand for those of now. Bulk data are answered
+    by their content, for the size of their pieces follows the quality of the line.
     """
 
     def __init__(self, address: str) -> None:
@@ -201,8 +231,7 @@ class Replay:
         self._out = bytearray()
         self._decoder = Decoder()
         self._given: dict[tuple[int, int], bytes] = {}
-        self._session_flip = 0
-        self._seq_shift = 0
+        self._filled = 0
         self._jobs: dict[int, int] = {}
         """Job id now by job id in the record."""
 
@@ -220,7 +249,9 @@ class Replay:
             elif (frame.session, frame.seq) in self._given:
                 self._out += self._given[frame.session, frame.seq]
             else:
-                self._out += self._answer(frame)
+                given = DELIMITER + encode(self._answer(frame))
+                self._given[frame.session, frame.seq] = given
+                self._out += given
 
     def read(self, timeout_s: float) -> bytes:
         """The answers; time is not replayed."""
@@ -233,27 +264,56 @@ class Replay:
     def close(self) -> None:
         """Nothing to let go of."""
 
-    def _answer(self, frame: Frame) -> bytes:
-        if self._next >= len(self._exchanges):
-            raise LinkError(f"{self.name}: the record ends before {_said(frame)}")
-        exchange = self._exchanges[self._next]
+    def _answer(self, frame: Frame) -> Frame:
+        message = _message(frame)
+        if isinstance(message, Stage):
+            return self._reply(frame, self._staged(message))
+        if isinstance(message, Fetch):
+            return self._reply(frame, self._fetched(message))
+        exchange = self._due(frame)
         then = exchange.asked
-        if frame.opcode == StartProgram.OPCODE == then.opcode:
-            self._jobs[_job_id(then)] = _job_id(frame)
+        self._know_job(_message(then), message)
         if (frame.opcode, frame.payload) != (then.opcode, self._now(then).payload):
-            raise ProtocolError(
-                f"{self.name}: request {self._next + 1} differs from the record: "
-                f"then {_said(self._now(then))}, now {_said(frame)}"
-            )
+            raise self._differs(_said(self._now(then)), frame)
         if exchange.answer is None:
             raise LinkError(f"{self.name}: in the record the board does not answer {_said(frame)}")
         self._next += 1
-        if frame.opcode == Hello.OPCODE:
-            self._session_flip = frame.session ^ then.session
-            self._seq_shift = distance(frame.seq, then.seq)
-        data = DELIMITER + encode(self._now(exchange.answer))
-        self._given[frame.session, frame.seq] = data
-        return data
+        self._filled = 0
+        return replace(self._now(exchange.answer), session=frame.session, seq=frame.seq, ack=frame.seq)
+
+    def _due(self, frame: Frame) -> _Exchange:
+        """What was asked next in the record."""
+        if self._next >= len(self._exchanges):
+            raise LinkError(f"{self.name}: the record ends before {_said(frame)}")
+        return self._exchanges[self._next]
+
+    def _differs(self, then: str, now: Frame) -> ProtocolError:
+        return ProtocolError(
+            f"{self.name}: request {self._next + 1} differs from the record: then {then}, now {_said(now)}"
+        )
+
+    def _know_job(self, then: Message | None, now: Message | None) -> None:
+        """The first that is heard of a job tells which of the record's it is."""
+        jobs = getattr(then, "job_id", 0), getattr(now, "job_id", 0)
+        if all(jobs) and type(then) is type(now):
+            self._jobs.setdefault(*jobs)
+
+    def _reply(self, frame: Frame, message: Message) -> Frame:
+        answered = self._exchanges[self._next - 1].answer
+        room = 0 if answered is None else answered.room
+        return replace(frame, kind=Kind.REPLY, opcode=message.OPCODE, room=room, payload=message.pack())
+
+    def _staged(self, stage: Stage) -> Staged:
+        frame = Frame(Kind.REQUEST, stage.OPCODE, 0, 0, payload=stage.pack())
+        end = stage.offset + len(stage.data)
+        if self._due(frame).staged[stage.offset : end] != stage.data:
+            raise self._differs("other data were staged", frame)
+        self._filled = max(self._filled, end)
+        return Staged(self._filled)
+
+    def _fetched(self, fetch: Fetch) -> Chunk:
+        result = self._exchanges[self._next - 1].result
+        return Chunk(fetch.offset, bytes(result[fetch.offset : fetch.offset + fetch.length]))
 
     def _answer_safe(self, frame: Frame) -> None:
         if not self._safe_answers:
@@ -262,42 +322,43 @@ class Replay:
         self._out += DELIMITER + encode(replace(answer, session=frame.session, seq=frame.seq))
 
     def _now(self, frame: Frame) -> Frame:
-        """A frame of the record with the numbers of this session and its jobs."""
+        """A frame of the record with the job ids of now."""
         message = _message(frame)
         job = getattr(message, "job_id", None)
         if message is not None and job in self._jobs:
             changed: Any = replace(message, job_id=self._jobs[job])  # type: ignore[call-arg]
             frame = replace(frame, payload=changed.pack())
-        return replace(
-            frame,
-            session=frame.session ^ self._session_flip,
-            seq=follows(frame.seq, self._seq_shift),
-            ack=follows(frame.ack, self._seq_shift),
-        )
-
-
-def _job_id(frame: Frame) -> int:
-    return StartProgram.unpack(frame.payload).job_id
+        return frame
 
 
 def _exchanges(moments: list[Moment]) -> tuple[list[_Exchange], deque[Frame]]:
     """Requests in the order in which they were first asked, and the answers to Safe."""
     exchanges: dict[tuple[int, int, bool], _Exchange] = {}
     safe: deque[Frame] = deque()
+    staged, last = bytearray(), None
+    fetches: dict[tuple[int, int, bool], _Exchange] = {}
     hello_seq: tuple[int, int] | None = None
     for moment in moments:
-        frame = moment.frame
+        frame, message = moment.frame, moment.message
         if frame is None:
             continue
         is_hello = (frame.session, frame.seq) == hello_seq or (
             moment.to_board and frame.opcode == Hello.OPCODE
         )
         key = (frame.session, frame.seq, is_hello)
-        if moment.to_board and frame.opcode != Safe.OPCODE:
+        if isinstance(message, Stage):
+            _lay(staged, message.offset, message.data)
+        elif isinstance(message, Fetch) and last is not None:
+            fetches.setdefault(key, last)
+        elif isinstance(message, Chunk) and key in fetches:
+            _lay(fetches[key].result, message.offset, message.data)
+        elif moment.to_board and frame.opcode != Safe.OPCODE:
             hello_seq = (frame.session, frame.seq) if is_hello else hello_seq
-            exchanges.setdefault(key, _Exchange(frame))
+            if key not in exchanges:
+                exchanges[key] = last = _Exchange(frame, staged)
+                staged = bytearray()
         elif frame.kind is Kind.SAFE_REPLY:
             safe.append(frame)
         elif frame.kind is Kind.REPLY and key in exchanges:
-            exchanges[key].answer = frame
+            exchanges[key].take_answer(frame)
     return list(exchanges.values()), safe
