@@ -26,9 +26,6 @@ TANH_BITS = 7
 _SLOPES = (0.3, 1.5)
 """Slopes that wires and calibration errors can make; a fit outside them is noise."""
 
-_LIKENESS_GAIN = 2
-"""TIA gain index that resolves one device over the whole span."""
-
 _TYPICAL_LOAD = 0.15
 """Share of rows × span × read voltage that a column of trained weights draws in one phase: the first guess
 at the TIA gain, lowered when a column saturates."""
@@ -241,13 +238,13 @@ class AssociativeMemory:
         pairs = [np.stack([f[at], w[at]]) for f, w, at in zip(found, wanted, here, strict=True)]
         return float(np.corrcoef(np.concatenate(pairs, axis=1))[0, 1])
 
-    def read(self) -> dict[int, NDArray[np.float64]]:
-        """Conductances of the arrays in use, each device read once, by array, shape (rows, cols)."""
-        return {array: self.chip.read(array, gain=_LIKENESS_GAIN) for array in self.placement.arrays}
+    def read(self, reads: int = 1) -> dict[int, NDArray[np.float64]]:
+        """Conductances of the arrays in use, by array, shape (rows, cols); the gain is chosen per device."""
+        return {array: self.chip.read(array, reads=reads) for array in self.placement.arrays}
 
-    def held(self) -> list[Layer]:
-        """The layers as the chip holds them, by one read of every device; of a network in one load."""
-        weights = weights_from(self.placement, self.read())
+    def held(self, reads: int = 1) -> list[Layer]:
+        """The layers as the chip holds them, by `reads` reads of every device; of a network in one load."""
+        weights = weights_from(self.placement, self.read(reads))
         return [
             replace(layer, weights=found.astype(np.float32))
             for layer, found in zip(self.layers, weights, strict=True)

@@ -27,7 +27,7 @@ from chipctl.schedules import PulseSchedule
 LEAST_LIKENESS = 0.8
 """Correlation of read-back and stored weights below which the chip holds something else."""
 
-_CONTINUOUS = Aware(noise=Gaussian(0.5), weight_sigma=0.046, steps=4000, rate=5e-3, gain=2.0)
+_CONTINUOUS = Aware(noise=Gaussian(0.5), weight_sigma=0.037, steps=2500, rate=5e-3, gain=4)
 """Rule for patterns in [-1, 1] unless told."""
 
 
