@@ -24,7 +24,7 @@ from calibration.procedure import Effect, Procedure
 from calibration.procedures import PROCEDURES, in_order
 from chipctl.chip import Chip
 from chipctl.cli.info import identity
-from chipctl.cli.options import AsJson, ChipAddress, Config, open_chip
+from chipctl.cli.options import AsJson, ChipAddress, Config, Runs, open_journaled
 from chipctl.cli.screen import Bars, print_json, print_table, remark
 from chipctl.errors import ChipctlError
 from chipctl.profile import ChipProfile
@@ -35,6 +35,13 @@ from chipctl.settings import Settings
 KIND = "calibrate"
 EXIT_FAILED = 1
 
+_Improved = Annotated[
+    Path,
+    typer.Option(
+        "--profile", metavar="FILE", help="The chip's profile: read if it exists, improved result by result."
+    ),
+]
+
 
 def declare(app: typer.Typer) -> None:
     """Add the command."""
@@ -43,14 +50,7 @@ def declare(app: typer.Typer) -> None:
 
 def calibrate_command(
     chip: ChipAddress,
-    profile: Annotated[
-        Path,
-        typer.Option(
-            "--profile",
-            metavar="FILE",
-            help="The chip's profile: read if it exists, improved result by result.",
-        ),
-    ],
+    profile: _Improved,
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[" + "|".join(PROCEDURES) + "]...", show_default=False)
     ] = None,
@@ -70,7 +70,7 @@ def calibrate_command(
     ] = False,
     status: Annotated[bool, typer.Option("--status", help="Say what is fresh and what is stale.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws inputs and devices.")] = 0,
-    runs: Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs are kept.")] = Path("runs"),
+    runs: Runs = Path("runs"),
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
@@ -82,23 +82,24 @@ def calibrate_command(
     which, `--keep-maps` leaves them out. The exit status is 0 if all passed, 1 if not; `--status` exits with
     1 if something is stale.
     """
-    if status:
-        names, everything = names or list(PROCEDURES), False
-    procedures = _chosen(names or [], everything=everything, keep_maps=keep_maps)
+    every = everything or (status and not names)
+    procedures = _chosen(names or [], everything=every, keep_maps=keep_maps)
     settings = Settings.load(config)
-    with open_chip(chip, settings, profile) as opened:
+    record = RunRecord.begin(KIND, seeds={"calibrate": seed})
+    journal = None if status or dry_run else runs
+    with open_journaled(chip, settings, profile, journal, record.name) as opened:
         tasks = tasks_of(procedures, _arrays(opened, arrays))
         if status:
             _tell_status(opened, tasks, as_json=as_json)
             return
-        named = set(PROCEDURES) if everything else set(names or [])
+        named = set(PROCEDURES if everything else names or [])
         done_before = _cut_short(runs, opened) if resume else set()
         pulses = opened.board.state().total_pulses
         order = Order(to_do(tasks, named, opened.profile, done_before, pulses), seed, quick, settings.scan)
         if dry_run:
             _tell_plan(opened.profile, order.tasks, as_json=as_json)
             return
-        _run(opened, order, _Kept(chip, runs, profile, sorted(done_before)), as_json=as_json)
+        _run(opened, order, _Kept(chip, runs, profile, sorted(done_before)), record, as_json=as_json)
 
 
 def _chosen(names: list[str], *, everything: bool, keep_maps: bool) -> list[Procedure]:
@@ -142,16 +143,15 @@ class _Kept:
     """Names of runs whose results were left standing."""
 
 
-def _run(chip: Chip, order: Order, kept: _Kept, *, as_json: bool) -> None:
+def _run(chip: Chip, order: Order, kept: _Kept, record: RunRecord, *, as_json: bool) -> None:
     policy = {
         "tasks": [task.name for task in order.tasks],
         "quick": order.quick,
         "resumes": kept.resumes,
     }
-    record = RunRecord.begin(KIND, seeds={"calibrate": order.seed}, policy=policy)
     done: list[Done] = []
     with Run(kept.runs, record) as run:
-        run.update(chip=identity(kept.address, chip))
+        run.update(chip=identity(kept.address, chip), policy=policy)
         with _told(run, done, as_json=as_json), Bars().shown() as bars:
             for item in calibrate(chip, order, bars):
                 done.append(_keep(chip, kept.profile, run, item))

@@ -10,7 +10,7 @@ from calibration.bench import facts, make_ready
 from calibration.characterize import PROCEDURES, characterize, chosen
 from calibration.characterize_report import Found, characterize_report
 from chipctl.cli.info import identity
-from chipctl.cli.options import ArrayIndex, AsJson, ChipAddress, Config, Profile, open_chip
+from chipctl.cli.options import ArrayIndex, AsJson, ChipAddress, Config, Profile, Runs, open_journaled
 from chipctl.cli.screen import Bars, print_json, print_table, remark
 from chipctl.runs.record import RunRecord
 from chipctl.runs.store import Run
@@ -33,7 +33,7 @@ def characterize_command(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer cycles, reads and times.")] = False,
     array: ArrayIndex = 0,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws devices and their targets.")] = 0,
-    runs: Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs are kept.")] = Path("runs"),
+    runs: Runs = Path("runs"),
     config: Config = None,
     profile: Profile = None,
     as_json: AsJson = False,
@@ -49,7 +49,11 @@ def characterize_command(
     policy = {"procedures": [p.name for p in procedures], "array": array, "quick": quick}
     record = RunRecord.begin("characterize", seeds={"characterize": seed}, policy=policy)
     found: Found = []
-    with Run(runs, record) as run, open_chip(chip, settings, profile) as opened, Bars().shown() as bars:
+    with (
+        open_journaled(chip, settings, profile, runs, record.name) as opened,
+        Run(runs, record) as run,
+        Bars().shown() as bars,
+    ):
         run.update(chip=identity(chip, opened))
         rng = np.random.default_rng(seed)
         bench = make_ready(opened, array, rng, quick=quick, schedule=settings.scan, progress=bars)

@@ -111,11 +111,19 @@ def adc_of_columns(cols: int) -> NDArray[np.intp]:
 
 
 def adcs_of_array(array: int) -> tuple[int, ...]:
-    """The board's numbers of an array's ADCs, for `ConvertTestInput`, in the order of `adc_of_columns`."""
+    """The board's numbers of an array's ADCs, for `ConvertTestInput`, in the order of `adc_of_columns`.
+
+    A die has them for three arrays, whether it holds so many or not.
+    """
     die, place = divmod(array, _ARRAYS_PER_DIE)
     first = ADCS_PER_ARRAY * _ARRAYS_PER_DIE * die + 2 * (_ARRAYS_PER_DIE - 1 - place)
     half = ADCS_PER_ARRAY * _ARRAYS_PER_DIE // 2
     return first, first + 1, first + half, first + half + 1
+
+
+def adcs_of_chip(arrays: int) -> list[int]:
+    """The board's numbers of the ADCs of all arrays, ascending."""
+    return sorted(adc for array in range(arrays) for adc in adcs_of_array(array))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,6 +34,8 @@ class ProgramProgress:
     """Estimated, by the wall's clock; None while there is nothing to go by."""
     visit: int = 0
     """How many times devices are being programmed again after a rest."""
+    rest_seconds: float = 0.0
+    """How long the array is now left to relax, nothing being pulsed or read; 0 at work."""
 
     @property
     def share(self) -> float:
@@ -155,6 +158,7 @@ class Teller:
         self._array, self._schedule, self._tell = array, schedule, tell
         self._siemens_per_sum = chip.readout.lsb_siemens(schedule.gain) / schedule.reads
         self._first: tuple[float, int] | None = None
+        self._last: ProgramProgress | None = None
         self.visit = 0
 
     def __call__(self, job: Job) -> None:
@@ -175,7 +179,17 @@ class Teller:
             self._seconds_left(job),
             self.visit,
         )
+        self._last = progress
         self._tell(progress)
+
+    @contextmanager
+    def resting(self, seconds: float) -> Iterator[None]:
+        """Pass on that the array is left to relax while the block lasts."""
+        if self._last is not None:
+            self._tell(replace(self._last, rest_seconds=seconds, seconds_left=None))
+        yield
+        if self._last is not None:
+            self._tell(self._last)
 
     def _seconds_left(self, job: Job) -> float | None:
         now, undone = time.monotonic(), job.devices - job.verified - job.gave_up

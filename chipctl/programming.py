@@ -77,7 +77,8 @@ def _revisited(writing: Writing, report: ProgramReport) -> ProgramReport:
     """
     policy, chip = writing.schedule.revisits, writing.chip
     for visit in range(policy.most + 1):
-        writing.through(lambda: chip.wait(policy.rest))
+        with writing.tell.resting(policy.rest):
+            writing.through(lambda: chip.wait(policy.rest))
         now = writing.through(lambda: writing.looked_at(policy.reads))
         rested = report.rested_seconds + policy.rest
         report = report.seen_again(now, writing.schedule.tolerance, now.size * policy.reads)

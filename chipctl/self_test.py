@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from chipctl.board import Region
 from chipctl.chip import Chip
+from chipctl.converters import adcs_of_chip
 from chipctl.errors import ChipctlError
 from firmware_protocol.messages import AUTO_GAIN
 from firmware_protocol.rails import Rail
 from firmware_protocol.status import Fault
-
-ADCS_PER_ARRAY: Final = 4
 
 _ROUND_TRIPS: Final = 50
 _SLOW_S: Final = 20e-3
@@ -98,27 +97,26 @@ def _rails(chip: Chip) -> Iterator[Item]:
 
 
 def _adcs(chip: Chip) -> Iterator[Item]:
-    for adc, line in enumerate(adc_lines(chip)):
+    for adc, line in adc_lines(chip).items():
         words = (
             f"gain {line.gain:.4f}, offset {line.offset_codes:+.2f} codes, INL {line.bent_codes:.2f} codes"
         )
         yield Item(f"ADC {adc}", line.is_good, words)
 
 
-def adc_lines(chip: Chip) -> list[AdcLine]:
-    """What each ADC makes of its test input, stepped over its range."""
-    r = chip.readout
+def adc_lines(chip: Chip) -> dict[int, AdcLine]:
+    """What each ADC, by its number, makes of its test input, stepped over its range."""
+    r, adcs = chip.readout, adcs_of_chip(chip.arrays)
     span = r.adc_max_volts - r.adc_min_volts
     low = max(r.adc_min_volts + _MARGIN * span, 0.0)
     volts, codes = [], []
     for asked in np.linspace(low, r.adc_max_volts - _MARGIN * span, _STEPS):
         volts.append(chip.set_rail(Rail.ADC_TEST, float(asked))[Rail.ADC_TEST].measured_volts)
-        adcs = range(ADCS_PER_ARRAY * chip.arrays)
         codes.append([chip.board.convert_test_input(adc, _STEP_READS) / _STEP_READS for adc in adcs])
     chip.set_rail(Rail.ADC_TEST, 0.0)
     per_volt = r.full_scale / span
     expected = (np.array(volts) - r.adc_min_volts) * per_volt
-    return [_fitted(expected, column) for column in np.array(codes).T]
+    return {adc: _fitted(expected, column) for adc, column in zip(adcs, np.array(codes).T, strict=True)}
 
 
 def _fitted(expected: NDArray[np.float64], codes: NDArray[np.float64]) -> AdcLine:

@@ -17,7 +17,7 @@ from firmware_protocol.write_verify import staged_bytes
 from sim_chip.buffers import ResultBuffer, Staging
 from sim_chip.chain_job import ChainJob
 from sim_chip.chip import VirtualChip
-from sim_chip.converters import FIFOS_PER_ARRAY
+from sim_chip.converters import fifo_owner
 from sim_chip.guard import COARSE_TICK_NS, Permits, PulseRules, Refused, check_range
 from sim_chip.jobs import BoardJob, Jobs
 from sim_chip.limits import LimitStore, storable
@@ -203,7 +203,8 @@ class Firmware:
 
     def _convert_test_input(self, request: m.ConvertTestInput) -> Steps:
         self._use_chip(request)
-        check_range("adc", request.adc, 0, FIFOS_PER_ARRAY * self.chip.parameters.arrays - 1)
+        if fifo_owner(request.adc)[0] >= self.chip.parameters.arrays:
+            raise Refused(Status.BAD_ARGUMENT, f"no array of this chip has ADC {request.adc}")
         check_range("reads", request.reads, 1, _MOST_CONVERSIONS)
         return self._converted(request)
 

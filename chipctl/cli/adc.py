@@ -7,7 +7,7 @@ import typer
 from chipctl.board import Region
 from chipctl.cli.options import AsJson, ChipAddress, open_chip
 from chipctl.cli.screen import print_json, print_table
-from chipctl.self_test import ADCS_PER_ARRAY
+from chipctl.converters import adcs_of_array
 from chipctl.settings import Settings
 from firmware_protocol.rails import Rail
 
@@ -31,13 +31,14 @@ def adc_command(
     with open_chip(chip, Settings()) as opened:
         opened.read(0, Region(0, 1, 0, 1))
         applied = opened.set_rail(Rail.ADC_TEST, volts)[Rail.ADC_TEST].measured_volts
-        count = ADCS_PER_ARRAY * opened.arrays
-        found = [opened.test_input_volts(adc, reads) for adc in range(count)]
+        owners = {adc: array for array in range(opened.arrays) for adc in adcs_of_array(array)}
+        adcs = sorted(owners)
+        found = [opened.test_input_volts(adc, reads) for adc in adcs]
     if as_json:
-        print_json({"applied_volts": applied, "converted_volts": found})
+        print_json({"applied_volts": applied, "adcs": adcs, "converted_volts": found})
         return
     rows = [
-        (f"{number}, array {number // ADCS_PER_ARRAY}", f"{value:.4f}", f"{(value - applied) * 1e3:+.1f}")
-        for number, value in enumerate(found)
+        (f"{adc}, array {owners[adc]}", f"{value:.4f}", f"{(value - applied) * 1e3:+.1f}")
+        for adc, value in zip(adcs, found, strict=True)
     ]
     print_table(f"test input at {applied:.4f} V", ("ADC", "converted / V", "off by / mV"), rows)

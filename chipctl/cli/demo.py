@@ -10,7 +10,7 @@ import typer
 from chipctl.chip import Chip
 from chipctl.cli import program
 from chipctl.cli.info import identity
-from chipctl.cli.options import AsJson, ChipAddress, Config, Profile, open_chip
+from chipctl.cli.options import AsJson, ChipAddress, Config, Profile, Runs, open_chip
 from chipctl.cli.screen import Bars, print_json, print_table, remark
 from chipctl.faults import ScanReport
 from chipctl.memory.digits import Digits, load_digits
@@ -49,7 +49,7 @@ def demo(
     controls: Annotated[
         bool, typer.Option(help="Also recall unprogrammed, and with one open-loop pulse per device.")
     ] = True,
-    runs: Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs are kept.")] = Path("runs"),
+    runs: Runs = Path("runs"),
     config: Config = None,
     profile: Profile = None,
     as_json: AsJson = False,
@@ -81,10 +81,7 @@ def demo(
         summary = perform(run, opened, options, digits)
         if profile:
             opened.profile.save(profile)
-    if as_json:
-        print_json(summary)
-    else:
-        _print(summary)
+    (print_json if as_json else _print)(summary)
     if not summary["holds"]:
         raise typer.Exit(1)
 

@@ -1,7 +1,7 @@
 """Options that several commands share, and the way a command reaches its chip."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +45,12 @@ Profile = Annotated[
         "and written by commands that measure.",
     ),
 ]
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs and their journal are kept.")]
+Runs = Annotated[
+    Path,
+    typer.Option(
+        "--runs", metavar="DIR", envvar="CHIPCTL_RUNS", help="Where runs and their journal are kept."
+    ),
+]
 ArrayIndex = Annotated[int, typer.Option("--array", "-a", metavar="N", help="Array index, from 0.")]
 
 
@@ -72,3 +77,13 @@ def open_chip(
     except KeyboardInterrupt:
         remark("the chip's outputs are zeroed")
         raise
+
+
+@contextmanager
+def open_journaled(
+    address: str, settings: Settings, profile: Path | None, runs: Path | None, run: str = ""
+) -> Iterator[Chip]:
+    """As `open_chip`, with the journal under `runs`; without one where nothing is to be pulsed (None)."""
+    with ExitStack() as stack:
+        journal = None if runs is None else (stack.enter_context(Journal(runs)), run)
+        yield stack.enter_context(open_chip(address, settings, profile, journal))

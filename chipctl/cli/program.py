@@ -112,11 +112,12 @@ def planned(chip: Chip, array: int, wanted: tuple[Siemens, NDArray[np.bool_]], s
 def perform(run: Run, chip: Chip, plan: Plan, journal: Journal, settings: Settings) -> dict[str, Any]:
     """Program on an open chip, keep it in the run, and sum it up."""
     _warn_of_wear(chip, plan, journal, settings)
-    with Bars().shown() as bars, finishing_first() as stop_wanted:
-        devices = int(np.count_nonzero(plan.mask))
-        with bars.stage(f"program array {plan.array}", devices) as tell:
+    devices = int(np.count_nonzero(plan.mask))
+    with Bars().shown() as bars, bars.stage(f"program array {plan.array}", devices) as tell:
+        shown = Shown(tell)
+        with finishing_first(lambda: shown.rests) as stop_wanted:
             try:
-                done = carry_out(run, chip, plan, journal, Watch(Shown(tell), stop_wanted))
+                done = carry_out(run, chip, plan, journal, Watch(shown, stop_wanted))
             except KeyboardInterrupt:
                 chip.safe()
                 raise
@@ -163,15 +164,20 @@ class Shown:
 
     def __init__(self, tell: Stage) -> None:
         self._tell = tell
+        self.rests = False
+        """Whether the array is left alone just now, so that nothing is lost by stopping at once."""
 
     def __call__(self, progress: ProgramProgress) -> None:
         """Show how far it is."""
         p = progress
+        self.rests = p.rest_seconds > 0
         words = [f"round {p.round}", f"{p.pulses} pulses", f"{p.share:.1%}"]
         if p.visit:
             words.insert(0, f"visit {p.visit}")
         if not math.isnan(p.sigma):
             words.append(f"σ {p.sigma * 1e6:.1f} µS")
+        if self.rests:
+            words.append(f"rests {p.rest_seconds:.0f} s")
         if p.seconds_left:
             words.append(f"{p.seconds_left:.0f} s left")
         self._tell(p.verified, ", ".join(words))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from chipctl.board import Region
 from chipctl.chip import Chip, PulseShape
-from chipctl.cli.options import ArrayIndex, AsJson, ChipAddress, Config, open_chip
+from chipctl.cli.options import ArrayIndex, AsJson, ChipAddress, Config, Runs, open_journaled
 from chipctl.cli.ranges import region_of
 from chipctl.cli.screen import print_json, remark, results
 from chipctl.settings import Settings
@@ -46,6 +46,7 @@ def pulse_command(
         typer.Option(metavar="FILE", help="Of these devices only those not 0 in this map of the array."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and print the plan only.")] = False,
+    runs: Runs = Path("runs"),
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
@@ -59,7 +60,7 @@ def pulse_command(
     `--rows : --cols :` for all of an array.
     """
     shape = PulseShape(_DIRECTIONS[direction], volts, gate, width)
-    with open_chip(chip, Settings.load(config)) as opened:
+    with open_journaled(chip, Settings.load(config), None, None if dry_run else runs) as opened:
         region = region_of(rows, cols, opened.rows, opened.cols)
         opened.rules.pulse(array, shape, region, count)
         chosen = None if mask is None else _chosen(opened, mask, region)

@@ -8,7 +8,7 @@ import typer
 from numpy.typing import NDArray
 
 from chipctl.chip import Amps, Volts
-from chipctl.cli.options import ArrayIndex, AsJson, ChipAddress, Config, Profile, open_chip
+from chipctl.cli.options import ArrayIndex, AsJson, ChipAddress, Config, Profile, Runs, open_journaled
 from chipctl.cli.screen import print_json, remark, results
 from chipctl.files import replace_file
 from chipctl.settings import Settings
@@ -39,6 +39,7 @@ def sweep_command(
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw the curve as .svg.")
     ] = None,
+    runs: Runs = Path("runs"),
     config: Config = None,
     profile: Profile = None,
     as_json: AsJson = False,
@@ -51,7 +52,7 @@ def sweep_command(
     if plot and plot.suffix != ".svg":
         raise ValueError(f"--plot draws an .svg file, not {plot.name}")
     settings = Settings.load(config)
-    with open_chip(chip, settings, profile) as opened:
+    with open_journaled(chip, settings, profile, runs) as opened:
         if opened.profile.arrays.get(array) and opened.profile.arrays[array].zero_codes is None:
             opened.measure_zero(array)
         amps = opened.sweep(array, row, col, _DIRECTIONS[direction], volts, gate, dwell)

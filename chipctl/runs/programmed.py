@@ -151,14 +151,15 @@ def carry_out(run: Run, chip: Chip, plan: Plan, journal: Journal, watch: Watch) 
 
 def _told(chip: Chip, watch: Watch) -> Callable[[ProgramProgress], None]:
     """Tells how far it is. Once a stop is wanted it ends the board's job after its round; where no job runs,
-    between two batches, it stops there (at the second look: a job that has just ended is reported first)."""
+    between two batches, it stops there (at the second look: a job that has just ended is reported first), and
+    where the array is to rest, before the rest."""
     idle = []
 
     def tell(progress: ProgramProgress) -> None:
         watch.show(progress)
         if watch.stop_wanted() and not chip.board.stop_job():
             idle.append(progress)
-            if len(idle) > 1:
+            if progress.rest_seconds or len(idle) > 1:
                 raise KeyboardInterrupt
 
     return tell

@@ -12,7 +12,10 @@ from calibration.procedures import PROCEDURES, in_order
 from chipctl.cli.main import app
 from chipctl.profile import ChipProfile
 from chipctl.results import CalibrationResult, Quantity
+from chipctl.runs.journal import Journal
+from chipctl.runs.programmed import pulses_of
 from chipctl.runs.store import list_runs
+from sim_chip import state
 from sim_chip.faults import FaultPlan
 
 CHIP = ("--chip", "sim://?preset=good&seed=5")
@@ -47,6 +50,20 @@ def test_results_are_in_the_profile_with_date_run_and_verdict(command, tmp_path)
     assert loaded(tmp_path).arrays[2].zero_codes == pytest.approx(result.value("zero_codes")[0])
     assert run.load("zeros/array2")["zero_codes"][0] == pytest.approx(result.value("zero_codes"))
     assert run.report_path.read_text().count("<svg") == 7
+
+
+def test_the_pulses_of_a_calibration_are_in_the_journal_under_its_run(tmp_path):
+    address, runs = f"sim://?preset=good&seed=5&state={tmp_path / 'state'}", tmp_path / "runs"
+    words = ["gate", "--quick", "--array", "1", "--runs", str(runs), "--profile", str(tmp_path / "chip.json")]
+    assert CliRunner().invoke(app, ["calibrate", "--chip", address, *words]).exit_code == 0
+    counters = state.load(tmp_path / "state", mapped=True).pulse_count.astype(int).reshape(3, 64, 64)
+    (run,) = list_runs(runs)
+    with Journal(runs) as journal:
+        (chip,) = journal.chips()
+        np.testing.assert_array_equal(journal.wear(chip.id)[1].pulses, counters[1])
+        pulses, _, unknown = pulses_of(journal.entries(run.record.name), (64, 64))
+    np.testing.assert_array_equal(pulses, counters[1])
+    assert unknown == 0 < pulses.sum()
 
 
 def test_what_others_need_is_not_measured_again_while_fresh(command, tmp_path):

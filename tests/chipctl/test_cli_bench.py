@@ -18,7 +18,7 @@ def chipctl(tmp_path):
     def run(command, *words, kind="ideal"):
         chip = ("--chip", f"sim://?preset={kind}&seed=3&state={tmp_path / kind}")
         line = [*COMMANDS, command, *chip, *map(str, words)]
-        return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
 
     return run
 

@@ -17,7 +17,7 @@ def chipctl(tmp_path):
     def run(command, *words):
         chip = ("--chip", f"sim://?preset=ideal&seed=3&state={tmp_path / 'chip'}")
         line = [*COMMANDS, command, *chip, *map(str, words)]
-        return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
 
     return run
 

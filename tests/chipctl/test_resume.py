@@ -302,6 +302,42 @@ def test_ctrl_c_twice_stops_at_once_and_every_pulse_is_still_accounted_for(place
     assert place.counters.sum() == at_end
 
 
+def test_ctrl_c_while_the_array_rests_stops_at_once(place):
+    """The chip's clock is the wall's: the rest takes 100 s."""
+    chip = f"{place.chip}&pace=real"
+    words = ["program", place.folder / "few.npy", "--schedule", "fine", "--chip", chip, "--runs", place.runs]
+    command = [sys.executable, "-c", "from chipctl.cli.main import run; run()", *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as host:
+        while not (
+            place.runs.exists() and list_runs(place.runs) and place.entries() and place.entries()[0].done
+        ):
+            assert host.poll() is None, host.stderr.read()
+            time.sleep(0.05)
+        time.sleep(0.5)
+        host.send_signal(signal.SIGINT)
+        said = host.communicate(timeout=10)[1]
+    assert host.returncode == 130, said
+    assert "outputs are zeroed" in said
+    assert f"chipctl resume {place.run.path}" in said
+    (entry,) = place.entries()
+    np.testing.assert_array_equal(entry.done.pulses, place.counters[0])
+    assert place.run.record.outcome == "stopped"
+
+
+def test_single_pulses_and_sweeps_are_wear_too(place):
+    where = ("--chip", place.chip, "--runs", place.runs)
+    shape = ("--direction", "set", "--volts", 1.5, "--gate", 1.0)
+    place("pulse", "--rows", 3, "--cols", "5:8", *shape, "--count", 4, *where)
+    place("pulse", "--rows", 3, "--cols", 5, *shape, "--dry-run", *where)
+    place("sweep", "--row", 9, "--col", 2, "--to", 0.5, "--array", 2, *where)
+    with Journal(place.runs) as journal:
+        (chip,) = journal.chips()
+        wear, unaccounted = journal.wear(chip.id), journal.unaccounted(chip.id)
+    for array, counters in enumerate(place.counters):
+        np.testing.assert_array_equal(wear[array].pulses if array in wear else 0, counters)
+    assert (wear[0].pulses[3, 5], wear[2].pulses[9, 2], unaccounted) == (4, 21, 0)
+
+
 def test_a_disk_that_fills_while_programming_loses_nothing(place, monkeypatch):
     """The limit on the size of files stands for the full disk; the chip's own file does not grow."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

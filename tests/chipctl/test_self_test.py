@@ -3,10 +3,16 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from chipctl.converters import adcs_of_array
+from chipctl.errors import DeviceError
+from chipctl.readings import converter_errors
 from chipctl.self_test import adc_lines, self_test
+from sim_chip.presets import preset
 
 COMMANDS = [sys.executable, "-c", "from chipctl.cli.main import run; run()"]
 
@@ -28,10 +34,20 @@ def test_a_sound_board_passes_and_no_device_moves(make_chip, kind):
 
 
 def test_the_adcs_of_an_ideal_chip_are_straight_lines(make_chip):
-    for line in adc_lines(make_chip("ideal")):
+    for line in adc_lines(make_chip("ideal")).values():
         assert line.gain == pytest.approx(1, abs=2e-3)
         assert abs(line.offset_codes) < 1
         assert line.bent_codes < 1
+
+
+def test_a_chip_of_one_array_has_the_adcs_that_serve_it(make_chip):
+    chip = make_chip(replace(preset("ideal"), arrays=1))
+    lines = adc_lines(chip)
+    assert list(lines) == list(adcs_of_array(0)) == [4, 5, 10, 11]
+    assert [line.gain for line in lines.values()] == pytest.approx([1] * 4, abs=2e-3)
+    assert np.isfinite(converter_errors(chip, 0).off).all()
+    with pytest.raises(DeviceError, match="no array of this chip has ADC 0"):
+        chip.board.convert_test_input(0, 1)
 
 
 def test_a_rail_that_strays_and_an_adc_without_clock_are_named(make_chip):
@@ -54,7 +70,7 @@ def test_the_command_prints_every_item_and_its_exit_status_is_the_verdict():
 def test_the_log_names_what_was_done_over_restarts_of_the_board(tmp_path):
     address = f"sim://?preset=good&seed=7&state={tmp_path / 'chip'}"
     shape = ("--volts", "1.2", "--gate", "1", "--rows", "3", "--cols", "4", "--direction", "set")
-    assert chipctl("pulse", "--chip", address, *shape)[0] == 0
+    assert chipctl("pulse", "--chip", address, "--runs", str(tmp_path), *shape)[0] == 0
     status, out, _ = chipctl("log", "--chip", address, "--json")
     effects = json.loads(out)["effects"]
     assert status == 0
