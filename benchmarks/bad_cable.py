@@ -29,6 +29,8 @@ PACKET_BYTES = 64
 """What crosses at once where the line has a rate: a full-speed USB packet, some milliseconds of a UART."""
 
 _MOST_UNREAD = 1 << 20
+_LOOK_S = 0.2
+"""Nothing is waited for longer at once: a signal that comes just before a wait is not seen until it ends."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ class Cable:
         while True:
             due_s = min(lane.due_s for _, lane, _ in lanes)
             blocked = [sink for _, lane, sink in lanes if lane.unsent]
-            patience = None if due_s == inf else max(0.0, due_s - time.monotonic())
+            patience = min(max(0.0, due_s - time.monotonic()), _LOOK_S)
             ready, _, _ = select.select([source for source, _, _ in lanes], blocked, [], patience)
             if not all(self._move(*ends, ready) for ends in lanes):
                 return
@@ -247,6 +249,8 @@ def _serial_end(path: Path) -> Iterator[int]:
 @contextmanager
 def _tcp_end(listener: socket.socket) -> Iterator[int]:
     """The next host that connects."""
+    while not select.select([listener], [], [], _LOOK_S)[0]:
+        pass
     connection, _ = listener.accept()
     with connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

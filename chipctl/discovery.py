@@ -10,7 +10,7 @@ from typing import Any
 
 from serial.tools import list_ports
 
-from chipctl.errors import ChipctlError, PortBusy
+from chipctl.errors import ChipctlError
 from chipctl.link import Link
 from chipctl.transport import open_transport
 
@@ -57,7 +57,7 @@ def probe(address: str) -> dict[str, Any]:
     try:
         link = Link(open_transport(address))
     except ChipctlError as error:
-        return {"trouble": "in use" if isinstance(error, PortBusy) else str(error)}
+        return {"trouble": str(error).removeprefix(f"{address} is ").removeprefix(f"{address}: ")}
     try:
         welcome = link.open(within_s=PROBE_S)
     except ChipctlError as error:

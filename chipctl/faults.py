@@ -100,9 +100,10 @@ def check_scan(chip: Chip, schedule: ScanSchedule) -> None:
     """Refuse a scan whose pulses the board would refuse.
 
     Raises:
-        ValueError: A voltage or width is above the board's limits; nothing was sent.
+        ValueError: A voltage, width or number of pulses is above the board's limits; nothing was sent.
     """
     s = schedule
+    chip.rules.check_pulses_per_device(s.most_pulses)
     chip.check_width(round(s.width * 1e9))
     chip.pulse_codes(SET, s.set_volts, [s.set_gate_volts])
     chip.pulse_codes(RESET, s.reset_volts, [s.reset_gate_volts])

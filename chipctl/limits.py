@@ -109,6 +109,12 @@ class Rules:
             raise ValueError(f"{name} voltage {highest:.3f} V is above this board's limit of {limit:.3f} V")
         return codes
 
+    def check_pulses_per_device(self, most: int) -> None:
+        """Refuse what may give one device more pulses than the limit."""
+        limit = self._board.limits.pulses_per_device
+        if most > limit:
+            raise ValueError(f"a device may get {most} pulses: this board gives it {limit} at most at a time")
+
     @property
     def _most_pulses(self) -> int:
         return min(self._board.limits.pulses_per_device, _MOST_COUNT)

@@ -65,7 +65,7 @@ def check_schedule(chip: Chip, schedule: PulseSchedule) -> None:
     """Refuse a policy whose pulses the board would refuse.
 
     Raises:
-        ValueError: A voltage or width is above the board's limits; nothing was sent.
+        ValueError: A voltage, width or number of pulses is above the board's limits; nothing was sent.
     """
     request_of(chip, 0, schedule)
 
@@ -73,6 +73,7 @@ def check_schedule(chip: Chip, schedule: PulseSchedule) -> None:
 def request_of(chip: Chip, array: int, schedule: PulseSchedule) -> StartProgram:
     """The schedule in codes, under a new job number; nothing is sent."""
     s = schedule
+    chip.rules.check_pulses_per_device(s.max_rounds)
     for width in (s.set_width, s.reset_width):
         chip.check_width(round(width * 1e9))
     set_volts, set_gates = _ramp_codes(chip, SET, s.set_volts, s.set_gate_volts)

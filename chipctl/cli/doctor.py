@@ -1,13 +1,13 @@
 """`chipctl list` and `chipctl doctor`: where boards are, and what is wrong between here and one."""
 
 from dataclasses import asdict
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Annotated, Final
 
 import typer
 
+from chipctl.addresses import serial_place
 from chipctl.cli.options import AsJson, ChipAddress
 from chipctl.cli.screen import print_json, print_table
 from chipctl.discovery import Finding, ports, system_findings
@@ -52,9 +52,10 @@ def _usb(vid: int | None, pid: int | None) -> str:
 
 def doctor(chip: ChipAddress, as_json: AsJson = False) -> None:
     """Look at everything between here and a board, and say what to mend; exit status 1 if something is."""
-    path = Path(chip.partition("?")[0])
-    findings = system_findings(path) if path.exists() else []
+    findings: list[Finding] = []
     try:
+        place = serial_place(chip)
+        findings += system_findings(place.path) if place is not None and place.path.exists() else []
         with Link(open_transport(chip)) as link:
             findings += _line_findings(link)
     except ChipctlError as error:

@@ -6,7 +6,9 @@ import pytest
 from chipctl.board import Region
 from chipctl.chip import HostLimits, PulseShape
 from chipctl.errors import DeviceError, ProtocolError, SaturationError
+from chipctl.faults import scan
 from chipctl.profile import ChipProfile
+from chipctl.programming import program
 from firmware_protocol.messages import RESET, SET
 
 MICROSIEMENS = 1e-6
@@ -133,6 +135,18 @@ def test_a_pulse_outside_the_limits_never_leaves_the_host(make_chip, shape, word
 
     assert chip.board.link_statistics().requests <= sent + 1, "asking for limits is all that was sent"
     assert chip.board.state().total_pulses == 0
+
+
+@pytest.mark.parametrize("on_board", [False, True])
+def test_no_plan_is_sent_that_may_give_a_device_more_pulses_than_the_limit(make_chip, on_board):
+    chip = make_chip()
+    chip.tighten(HostLimits(pulses_per_device=5))
+    before = chip.board.link_statistics().requests
+    with pytest.raises(ValueError, match="a device may get 200 pulses: this board gives it 5 at most"):
+        program(chip, 0, np.full((64, 64), 50e-6), on_host=not on_board)
+    with pytest.raises(ValueError, match="this board gives it 5 at most"):
+        scan(chip, 0, on_board=on_board)
+    assert chip.board.link_statistics().requests <= before + 1
 
 
 def test_tightened_limits_hold_on_the_host_and_in_the_board(make_chip):

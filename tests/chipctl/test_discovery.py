@@ -58,8 +58,16 @@ def pty_pair():
     os.close(ours)
 
 
-def test_doctor_finds_nothing_to_mend_on_a_good_line(port):
-    done = run("doctor", "--chip", str(port), "--json")
+@pytest.mark.usefixtures("plugged_in")
+def test_a_port_in_use_is_listed_with_its_holder(port):
+    with Link(open_transport(str(port))):
+        (found,) = ports()
+    assert found.trouble.startswith(f"in use by process {os.getpid()} (")
+
+
+@pytest.mark.parametrize("form", ["{}", "spy://{}"])
+def test_doctor_finds_nothing_to_mend_on_a_good_line(port, form):
+    done = run("doctor", "--chip", form.format(port), "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     names = [finding["name"] for finding in json.loads(done.stdout)]
     assert {"permission", "ModemManager", "protocol", "round trip", "fault"} <= set(names)
