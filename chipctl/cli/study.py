@@ -1,18 +1,51 @@
 """`chipctl study`: the published figures, measured again."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from chipctl.cli.options import AsJson, Runs
+from chipctl.cli.info import identity
+from chipctl.cli.options import AsJson, Config, Profile, Runs, open_chip
 from chipctl.cli.screen import Bars, print_json, print_table, remark
 from chipctl.memory.answers import Spread
+from chipctl.runs.journal import Journal
+from chipctl.runs.store import Run
+from chipctl.settings import Settings
 from chipctl.studies.catalogue import chosen, studies
-from chipctl.studies.running import COLUMNS, begin, cells, keep_record, record, run_study
+from chipctl.studies.running import ANSWERS, COLUMNS, begin, cells, keep_record, record, run_study
 from chipctl.studies.study import Asked, Result, Scale, Study
+from chipctl.studies.trials import on_one_chip
 from chipctl.studies.workers import cluster, processes
+
+
+@dataclass(frozen=True)
+class _Lab:
+    """Where studies are run."""
+
+    spread: Spread
+    runs: Path
+    config: Path | None
+    profile: Path | None
+
+    @contextmanager
+    def workers_for(self, study: Study, asked: Asked, run: Run) -> Iterator[Spread]:
+        """Whoever is there; for a study on a chip that was named, that chip, every pulse in the journal."""
+        if not study.on_chip or asked.chip is None:
+            yield self.spread
+            return
+        settings = Settings.load(self.config)
+        with (
+            Journal(self.runs) as journal,
+            open_chip(asked.chip, settings, self.profile, (journal, run.record.name)) as chip,
+        ):
+            run.update(chip=identity(asked.chip, chip))
+            yield on_one_chip(chip)
+            if self.profile:
+                chip.profile.save(self.profile)
 
 
 def declare(app: typer.Typer) -> None:
@@ -66,19 +99,25 @@ def run_command(
         Path | None, typer.Option("--record", metavar="DIR", help="Also keep each result there, as JSON.")
     ] = None,
     runs: Runs = Path("runs"),
+    config: Config = None,
+    profile: Profile = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure published figures again: data, picture and table of each go into a run.
 
-    What was stopped or killed is gone on with by saying the same again. The exit status is 1 when one
-    falls short of what is asked of it.
+    What was stopped or killed is gone on with by saying the same again. With --chip the studies on a chip
+    run on that one, one experiment after the other, within the limits of --config, and **change its every
+    device**; schedules are the studies' own. The exit status is 1 when one falls short of what is asked.
     """
     asked = Asked(scale, seed, chip)
     outcomes: list[dict[str, Any]] = []
     wanted = chosen(names or [], everything=everything)
+    believed = list(known or [])
     with _crew(workers, cluster_address) as spread:
         for study in wanted:
-            outcomes.append(_run(study, asked, runs, (spread, known or []), quiet=as_json))
+            lab = _Lab(spread, runs, config, profile)
+            outcomes.append(_run(study, asked, lab, believed, quiet=as_json))
+            believed.append(Path(outcomes[-1]["run"]) / ANSWERS)
             if kept_in:
                 keep_record(kept_in, outcomes[-1])
     if as_json:
@@ -93,14 +132,12 @@ def _crew(workers: int | None, address: str | None) -> AbstractContextManager[Sp
     return cluster(address) if address else processes(workers)
 
 
-def _run(
-    study: Study, asked: Asked, runs: Path, work: tuple[Spread, list[Path]], *, quiet: bool
-) -> dict[str, Any]:
-    run = begin(study, asked, runs)
+def _run(study: Study, asked: Asked, lab: _Lab, believed: list[Path], *, quiet: bool) -> dict[str, Any]:
+    run = begin(study, asked, lab.runs)
     if run.path.exists():
         remark(f"going on with {run.path}")
-    with Bars().shown() as bars, run:
-        result = run_study(study, asked, run, work[0], bars, work[1])
+    with Bars().shown() as bars, run, lab.workers_for(study, asked, run) as spread:
+        result = run_study(study, asked, run, spread, bars, believed)
     if not quiet:
         _print(result)
     remark(f"report: {run.report_path}")

@@ -47,12 +47,10 @@ def _claims_4e(asked: Asked) -> list[Claim]:
             "least lead of 32 hidden over 24, 20 to 60 patterns",
             lead(f"32 hidden, {_EQ6}", (f"24 hidden, {_EQ6}",), counts),
             "larger hidden layers are consistently better",
-            unit="cos",
         ),
         Claim(
             "least lead of 24 hidden, shown flips, over eq. (6)",
             lead(f"24 hidden, {_FLIPS}", (f"24 hidden, {_EQ6}",), counts),
-            unit="cos",
         ),
     ]
 

@@ -108,7 +108,7 @@ def _digits(part: "SubFigure", lines: Mapping[str, Images]) -> None:
     count = len(next(iter(lines.values())))
     grid = part.subplots(len(lines), count)
     for row, (name, images) in zip(grid, lines.items(), strict=True):
-        row[0].set_ylabel(name)
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for axes, image in zip(row, images, strict=True):
             side = round(image.size**0.5)
             axes.imshow(image.reshape(side, side), cmap="gray", vmin=-1.1, vmax=1.1, interpolation="none")

@@ -48,7 +48,6 @@ def _claims_3g(asked: Asked) -> list[Claim]:
             value("equilibrium propagation", 24),
             None,
             0.640,
-            unit="cos",
         ),
         Claim("eq. (5), self-connection, 24 patterns", value(_ITSELF, 24)),
         Claim(

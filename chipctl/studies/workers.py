@@ -5,10 +5,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from importlib import import_module
 
+from chipctl.errors import ChipctlError
 from chipctl.memory.answers import Answer, Spread, Task
 from chipctl.runs.log import configure
 
@@ -30,7 +31,7 @@ def processes(count: int | None = None) -> Iterator[Spread]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count or os.cpu_count(), context, _mind_the_parent)
     try:
-        yield _spread_over(pool)
+        yield _spread_over(pool, BrokenExecutor)
         pool.shutdown()
     finally:
         for child in set(multiprocessing.active_children()) - others:
@@ -59,14 +60,19 @@ def cluster(address: str) -> Iterator[Spread]:
     except (OSError, ValueError) as error:
         raise ValueError(f"no dask scheduler answers at {address}: {error}") from None
     with client, client.get_executor(pure=False) as pool:
-        yield _spread_over(pool)
+        yield _spread_over(pool, distributed.KilledWorker)
 
 
-def _spread_over(pool: Executor) -> Spread:
+def _spread_over(pool: Executor, died: type[Exception]) -> Spread:
     def spread(function: Callable[[Task], Answer], tasks: Sequence[Task]) -> Iterator[Answer]:
         futures = [pool.submit(function, task) for task in tasks]
         try:
             yield from (future.result() for future in as_completed(futures))
+        except died as error:
+            raise ChipctlError(
+                "a worker died, of too little memory perhaps; the answers so far are kept: say the same "
+                "again to go on, with fewer workers"
+            ) from error
         finally:
             for future in futures:
                 future.cancel()

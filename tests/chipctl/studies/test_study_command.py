@@ -1,0 +1,108 @@
+"""`chipctl study run`: killed and gone on with, on processes and on a cluster."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+
+COMMAND = [sys.executable, "-c", "from chipctl.cli import main; main()", "study", "run", "3h"]
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+def answers(runs):
+    return [line for path in runs.glob("*/answers.jsonl") for line in path.read_text("utf-8").splitlines()]
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def is_there(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(true, seconds=60):
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_a_killed_study_goes_on_where_it_was_and_its_workers_end_with_it(tmp_path):
+    killed = subprocess.Popen([*COMMAND, "--workers", "1"], cwd=tmp_path, **QUIET)
+    wait_until(lambda: len(answers(tmp_path / "runs")) >= 10)
+    workers = children_of(killed.pid)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait(10)
+    assert workers
+    wait_until(lambda: not any(map(is_there, workers)))
+    begun = len(answers(tmp_path / "runs"))
+    again = subprocess.run(
+        [*COMMAND, "--workers", "1", "--json"], cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    assert "going on with runs/" in again.stderr
+    found = json.loads(again.stdout)
+    assert (found["name"], found["scale"], found["seeds"]) == ("3h", "quick", list(range(6)))
+    keys = [json.loads(line)["key"] for line in answers(tmp_path / "runs")]
+    assert len(keys) == len(set(keys)) == 120 > begun
+    rows = {row["quantity"]: row for row in found["rows"]}
+    assert rows["pseudo-inverse, 50 % stuck"]["here"] < 0.86 < rows["eq. (5), 50 % stuck"]["here"]
+    assert found["verdict"] in ("holds", "falls short")
+    assert (tmp_path / found["run"] / "3h.svg").read_text("utf-8").startswith("<svg")
+    assert again.returncode == (0 if found["verdict"] == "holds" else 1)
+
+
+@contextmanager
+def dask_cluster(folder):
+    """A scheduler with a worker, processes of their own; its address."""
+    place = folder / "scheduler.json"
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--no-nanny", "--no-dashboard"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    parts = [subprocess.Popen([*dask, "--scheduler-file", place], cwd=folder, env=env, **QUIET)]
+    try:
+        wait_until(lambda: place.exists() and place.stat().st_size)
+        address = json.loads(place.read_text("utf-8"))["address"]
+        parts.append(subprocess.Popen([*worker, "--nthreads", "1", address], cwd=folder, env=env, **QUIET))
+        yield address
+    finally:
+        for part in parts:
+            part.terminate()
+        for part in parts:
+            part.wait(10)
+
+
+@pytest.mark.extras
+def test_a_study_runs_unchanged_on_an_existing_cluster(tmp_path):
+    with dask_cluster(tmp_path) as address:
+        there = subprocess.run(
+            [*COMMAND, "--cluster", address, "--json"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+    here = subprocess.run([*COMMAND, "--json"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert [row["values"] for row in json.loads(there.stdout)["rows"]] == [
+        row["values"] for row in json.loads(here.stdout)["rows"]
+    ]
+
+
+@pytest.mark.extras
+def test_a_cluster_that_is_not_there_is_an_error_without_traceback(tmp_path):
+    refused = subprocess.run(
+        [*COMMAND, "--cluster", "tcp://127.0.0.1:9"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert refused.returncode == 2
+    assert "no dask scheduler answers at tcp://127.0.0.1:9" in refused.stderr
+    assert "Traceback" not in refused.stderr
