@@ -37,7 +37,7 @@ bench: $(INSTALLED)  ## speed, size and exactness of the virtual chip, beside it
 	echo "badcrossbar does not install: apt-get install libcairo2-dev pkg-config python3-dev gcc" >&2
 	@$(BIN)/python -m benchmarks chip $(BENCH_ARGS) || test $$? = 3
 
-prove: $(INSTALLED)  ## the wire on bad and pulled cables and under killed processes, 2.5 hours (PROVE_ARGS="--cables 5 --unplugs 5 --kills 10")
+prove: $(INSTALLED)  ## the wire on bad and pulled cables and under killed processes, three hours (PROVE_ARGS="--cables 5 --unplugs 5 --kills 10")
 	$(BIN)/python -m benchmarks.prove_wire $(PROVE_ARGS)
 
 clean:  ## remove .venv and all caches; runs are kept

@@ -310,11 +310,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     for name, count in LONG.items():
         parser.add_argument(f"--{name}", type=int, default=count, metavar="N")
-    names = (
-        "loss, noise, mixed, unplug, singles-loss, singles-noise, singles-mixed, singles-unplug "
-        "(-tcp: over TCP), host, interrupt, board, faults, fuzz"
-    )
-    parser.add_argument("--only", nargs="+", metavar="NAME", help=names)
+    parser.add_argument("--only", nargs="+", metavar="KIND", help="one or more of docs/wire-proved.md")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--record", type=Path, help="write the table to this file too")
     parser.add_argument("--victim", help=argparse.SUPPRESS)
@@ -343,6 +339,8 @@ def proofs(sizes: argparse.Namespace) -> Iterator[Tally]:
         "faults": (sizes.faults, faulty_boards),
         "fuzz": (sizes.fuzz, fuzz),
     }
+    if unknown := set(sizes.only or ()) - runs.keys():
+        raise SystemExit(f"no kind {', '.join(sorted(unknown))}; there are {', '.join(runs)}")
     for name, (count, prove) in runs.items():
         if count and name in (sizes.only or runs):
             start = time.monotonic()
