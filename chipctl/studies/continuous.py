@@ -85,15 +85,15 @@ nets is too high; with one rate for all sizes the growth of eq. (6) is lower ove
 
 
 def _plan_5g(asked: Asked) -> list[Point]:
-    points = sweeps.figure_5g(asked.seeds(1, 3), asked.choose((50, 100), (50, 100, 200)))
-    return points if asked.scale == "full" else keep(points, f"{_EQ6}, digits", f"{_NOISE}, digits")
+    points = sweeps.figure_5g(asked.seeds(1, 3))
+    return points if asked.scale == "full" else keep(points, f"{_EQ6}, digits")
 
 
 def _claims_5g(asked: Asked) -> list[Claim]:
     claims = [Claim("growth on digits", growth(f"{_EQ6}, digits"), 0.58, 0.57, Band(0.4, 0.8), "power of Nh")]
-    noise = growth(f"{_NOISE}, digits")
-    claims.append(Claim("growth on digits, shown noise", noise, None, 0.9, unit="power of Nh"))
     if asked.scale == "full":
+        noise = growth(f"{_NOISE}, digits")
+        claims.append(Claim("growth on digits, shown noise", noise, None, 0.9, unit="power of Nh"))
         random = growth(f"{_EQ6}, random")
         claims.append(Claim("growth on random patterns", random, 0.44, unit="power of Nh"))
     return claims

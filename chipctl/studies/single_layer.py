@@ -9,7 +9,8 @@ from chipctl.studies.quantities import crossing, growth, keep, lead, of_point, r
 from chipctl.studies.study import Asked, Band, Claim, Study
 
 _EQ5, _PINV, _ITSELF = "eq. (5)", "pseudo-inverse", "eq. (5), self-connection"
-_OTHERS = ("Hebb", "Storkey", "equilibrium propagation", _PINV)
+_EQUILIBRIUM = "equilibrium propagation"
+_OTHERS = ("Hebb", "Storkey", _PINV)
 
 _TRAINING = """
 Eq. (5) is trained by RMSprop at a rate of 10⁻³ that falls to 2 % of it over 1000 steps. The paper names
@@ -51,11 +52,16 @@ def _claims_3g(asked: Asked) -> list[Claim]:
         ),
         Claim("eq. (5), self-connection, 24 patterns", value(_ITSELF, 24)),
         Claim(
-            "least lead of eq. (5), 20 to 40 patterns",
+            "least lead of eq. (5) over Hebb, Storkey, pseudo-inverse, 20 to 40 patterns",
             lead(_EQ5, _OTHERS, (20, 24, 32, 40)),
             "significantly outperforms",
             None,
             Band(low=0),
+        ),
+        Claim(
+            "the same over equilibrium propagation",
+            lead(_EQ5, (_EQUILIBRIUM,), (20, 24, 32, 40)),
+            "significantly outperforms",
         ),
     ]
 
@@ -67,14 +73,18 @@ FIGURE_3G = Study(
     + _SELF
     + """
 
-Equilibrium propagation is erratic (the prototype stored 1 to 10 patterns at one fixed rate): nothing is
-asked of it. From about 48 patterns on Storkey's rule, which never forgets all at once, overtakes eq. (5).
+Equilibrium propagation depends on its rates: the prototype's forgot all at 16 patterns, as the paper's
+does, ours, with rates chosen on other digits, stays with eq. (5) and passes it above 30 patterns. That eq.
+(5) outperforms it is not reproduced; nothing is asked of it.
 """,
     plan=_plan_3g,
     read=of_point,
     claims=_claims_3g,
     draw=Curves(
-        "stored patterns", "cosine", {name: name for name in (*_OTHERS, _EQ5, _ITSELF)}, line=0.99
+        "stored patterns",
+        "cosine",
+        {name: name for name in (*_OTHERS, _EQUILIBRIUM, _EQ5, _ITSELF)},
+        line=0.99,
     ).draw,
 )
 
@@ -110,11 +120,12 @@ a device, and half of the devices leave a quarter of the pairs whole. The paper'
 
 
 def _plan_3i(asked: Asked) -> list[Point]:
+    small = sweeps.figure_3i(asked.seeds(10, 10), (64,))
     if asked.scale == "full":
-        return sweeps.figure_3i(asked.seeds(3, 3))
+        return small + sweeps.figure_3i(asked.seeds(3, 3), (100, 196, 400))
     main = [f"{name}, {source}" for name in (_EQ5, _PINV) for source in sweeps.SOURCES]
     large = keep(sweeps.figure_3i(asked.seeds(2, 3), (400,)), f"{_EQ5}, digits", f"{_PINV}, digits")
-    return keep(sweeps.figure_3i(asked.seeds(3, 3), (64, 100, 196)), *main) + large
+    return keep(small + sweeps.figure_3i(asked.seeds(3, 3), (100, 196)), *main) + large
 
 
 def _claims_3i(asked: Asked) -> list[Claim]:
@@ -155,10 +166,13 @@ FIGURE_3I = Study(
     + _SELF
     + """
 
-Twice the state of the art is true on digits at N = 400 only: the ratio is 1.4 at N = 64 and 100, 1.6 at
-196, and on random patterns the pseudo-inverse stores 7 to 10 % more. The published growth of N^1.06 is the
-pseudo-inverse's on digits; eq. (5) grows faster, which is how its lead comes about. Optimal stability and
-the blurred rule (margins against flips, averaged in closed form) are ours.
+Twice the state of the art is true on digits at N = 400 only: the ratio is 1.2 to 1.4 at N = 64 and on
+random patterns the pseudo-inverse stores 7 to 10 % more. At N = 64 ten seeds give less than was asked for;
+other rates, 700 to 2000 steps and other starts give 24 to 26 patterns too. With self-connection eq. (5)
+stores 1.8 times the pseudo-inverse there, which may be how the paper did it, but at N = 400 it then stores
+far more than the paper says. The published growth of N^1.06 is the pseudo-inverse's on digits; eq. (5)
+grows faster, which is how its lead comes about. Optimal stability and the blurred rule (margins against
+flips, averaged in closed form) are ours.
 """,
     plan=_plan_3i,
     read=of_point,

@@ -25,6 +25,8 @@ def _claims(asked: Asked) -> list[Claim]:
         asked_of = Band(low=0.95) if name in ("single layer", "64-16-64") else ANY
         at = value(name, MEASURED)
         claims.append(Claim(f"{name}, at 3.894 µS", at, published, None, asked_of))
+    for name in _NETS:
+        claims.append(Claim(f"{name}, without variation", value(name, 0)))
     for name in _SERIES:
         claims.append(Claim(f"{name}, at 20 µS", value(name, 20e-6)))
     return claims
