@@ -38,11 +38,11 @@ class Whole(NamedTuple):
 
     def check(self, value: Any) -> bool:
         """Whether it is such a number."""
-        return isinstance(value, int) and self.low <= value <= self.high
+        return isinstance(value, int | np.integer) and self.low <= value <= self.high
 
     def text(self, value: int) -> bytes:
         """The field as sent."""
-        return b"%d" % (_swapped(value) if self.swapped else value)
+        return b"%d" % (_swapped(int(value)) if self.swapped else value)
 
     def value(self, text: bytes) -> int:
         """The field as the board reads it: a fraction is dropped, and what is no number is 0."""

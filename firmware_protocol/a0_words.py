@@ -99,7 +99,7 @@ def banks(lines: Iterable[int], *, columns: bool) -> tuple[int, int, int, int]:
     """The 16 bits of each of the four banks that select these rows, or columns."""
     words = [0, 0, 0, 0]
     for line in lines:
-        bank, bit = column_place(line) if columns else row_place(line)
+        bank, bit = column_place(int(line)) if columns else row_place(int(line))
         words[bank] |= 1 << bit
     return words[0], words[1], words[2], words[3]
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware_protocol.status import ResetCause
+from sim_chip.a0_mcu import A0Mcu
 from sim_chip.chip import VirtualChip
 from sim_chip.faults import FaultPlan, load_plan
 from sim_chip.flash import Flash
@@ -46,9 +47,17 @@ class Setup:
     """`real` ties the chip's clock to the wall's; `free` moves it as fast as it goes."""
     storm: int = BAD_FRAMES_PER_SECOND
     """Bad frames in a second at which the board gives up its line."""
+    board: str = "native"
+    """`native`, or `a0` for the board with the A0 command set."""
+    a0_faults: str = ""
+    """What is wrong with an A0 board's firmware and line: names of `sim_chip.a0_firmware`, with commas."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError where there is no such pace, or things do not go together."""
+        """Raises ValueError where there is no such pace or board, or things do not go together."""
+        if self.board not in ("native", "a0"):
+            raise ValueError(f"no board {self.board!r}; there are native and a0")
+        if self.board != "a0" and self.a0_faults:
+            raise ValueError("only the A0 board has such faults")
         if self.pace not in ("free", "real"):
             raise ValueError(f"no pace {self.pace!r}; there are free and real")
         if self.profile is not None and self.faults is not None:
@@ -81,6 +90,8 @@ class Setup:
             readback=Path(values["readback"]) if values.get("readback") else None,
             commission=values.get("commission", "0") not in ("0", "false", "no"),
             pace=values.get("pace", cls.pace),
+            board=values.get("board", cls.board),
+            a0_faults=values.get("a0_faults", cls.a0_faults),
             storm=_whole("storm", values.get("storm", str(cls.storm))),
         )
 
@@ -93,6 +104,8 @@ def _whole(name: str, text: str) -> int:
 
 class Board:
     """A microcontroller and its chip; what outlives both is in files if there is one for the state."""
+
+    mcu: VirtualMcu | A0Mcu
 
     def __init__(self, setup: Setup) -> None:
         """Raises ValueError where the state file is of another chip, is none, or is in use."""
@@ -112,16 +125,28 @@ class Board:
 
     def reset(self, cause: ResetCause = ResetCause.COMMAND) -> None:
         """Start the processor anew: session, buffers, lease and jobs are lost, chip and flash are not."""
-        self.mcu = VirtualMcu(
+        self.mcu = self._a0_mcu() if self._setup.board == "a0" else self._native_mcu(cause)
+        if self._setup.pace == "real":
+            self.mcu.follow_wall()
+
+    def _native_mcu(self, cause: ResetCause) -> VirtualMcu:
+        mcu = VirtualMcu(
             self._chip,
             flash=self._flash,
             cause=cause,
             commissioning=self._setup.commission,
             bad_frames_per_second=self._setup.storm,
         )
-        self.mcu.incidents = self._incidents
-        if self._setup.pace == "real":
-            self.mcu.follow_wall()
+        mcu.incidents = self._incidents
+        return mcu
+
+    def _a0_mcu(self) -> A0Mcu:
+        return A0Mcu(self._chip, faults=frozenset(filter(None, self._setup.a0_faults.split(","))))
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether it hears one host to the end before the next: it has nothing to tell them apart by."""
+        return self._setup.board == "a0"
 
     def close(self) -> None:
         """Bring the chip to its safe state and let go of its file."""

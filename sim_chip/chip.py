@@ -155,7 +155,8 @@ class VirtualChip:
         """Set an array's TIA gain: index 0-4 for 1k, 5k, 30k, 200k, 1M; 7 is automatic."""
         if gain != AUTO_GAIN and not 0 <= gain < len(self.parameters.converters.gain_ohms):
             raise ValueError(f"a gain index is 0 to 4 or {AUTO_GAIN}, not {gain}")
-        if self._die.tias[self._die.checked(array)].uniform == gain:
+        set_ = self._die.tias[self._die.checked(array)]
+        if set_.uniform == gain and not set_.steady:
             return
         word = tias.GAIN_WORDS[-1 if gain == AUTO_GAIN else gain]
         words = np.full(self.parameters.cols, word, dtype=np.uint16)

@@ -26,6 +26,7 @@ Examples:
   sim-chip serve --pty /tmp/chip --state chip.state     one that is the same again next time
   sim-chip serve --pty /tmp/chip --faults faults.npz    one with just these faults
   sim-chip serve --pty /tmp/chip --profile chip.json    a twin of a chip that was calibrated
+  sim-chip serve --pty /tmp/chip --board a0             behind the A0 board's own command set
 """
 _FAULTS_HELP = (
     "What is wrong with a new chip: kinds, stuck_siemens, noisy, slow (arrays, rows, cols); "
@@ -36,6 +37,11 @@ _CONDUCTANCE_HELP = "Where a new chip's devices start: (arrays, rows, cols) in S
 
 _PROFILE_HELP = (
     "Serve a twin of the chip whose calibrated profile this is; the preset stands for what it does not know."
+)
+_A0_FAULT_HELP = (
+    "What is wrong with the A0 board; may be repeated: lost-packet (each batch of 405 loses one and replays "
+    "old codes), dropped-reply (a reply asked for before the last one was out is lost), stray-width (407 "
+    "takes its width from anywhere)."
 )
 _READBACK_HELP = "As --conductance, but as read on the original: `chipctl read -o map.npy`."
 
@@ -58,6 +64,10 @@ def serve(
     storm: Annotated[
         int, typer.Option(min=1, help="Bad frames in a second at which the board gives up its line.")
     ] = BAD_FRAMES_PER_SECOND,
+    board: Annotated[
+        str, typer.Option(metavar="native|a0", help="a0: behind the command set of the A0 board.")
+    ] = "native",
+    a0_fault: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_A0_FAULT_HELP)] = None,
 ) -> None:
     """Serve a virtual chip until SIGTERM or Ctrl-C, which leave its outputs at 0 V.
 
@@ -65,7 +75,7 @@ def serve(
     """
     if (pty is None) == (tcp is None):
         raise ValueError("say where to serve: either --pty PATH or --tcp HOST:PORT")
-    board = Board(
+    served = Board(
         Setup(
             preset=preset,
             seed=seed,
@@ -77,9 +87,11 @@ def serve(
             readback=readback,
             pace=pace,
             storm=storm,
+            board=board,
+            a0_faults=",".join(a0_fault or ()),
         )
     )
-    for source in board.sources:
+    for source in served.sources:
         typer.echo(source, err=True)
 
     def ready(place: str) -> None:
@@ -89,11 +101,11 @@ def serve(
     with stop_signals() as stop:
         try:
             if pty is not None:
-                serve_pty(board, pty, stop, ready)
+                serve_pty(served, pty, stop, ready)
             elif tcp is not None:
-                serve_tcp(board, _host_and_port(tcp), stop, ready)
+                serve_tcp(served, _host_and_port(tcp), stop, ready)
         finally:
-            board.close()
+            served.close()
 
 
 @_app.command()

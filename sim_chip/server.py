@@ -8,7 +8,7 @@ import socket
 import time
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -89,7 +89,7 @@ class Endpoint:
 def connect(address: str) -> Endpoint:
     """The virtual chip that `sim://?preset=good&seed=7&state=FILE&commission=1` names; all keys optional.
 
-    The others are faults, conductance, profile, readback and pace, as of `sim-chip serve`.
+    The others are faults, conductance, profile, readback, pace, storm and board, as of `sim-chip serve`.
 
     Raises:
         ValueError: A key or preset that there is not, or a state file of another chip.
@@ -166,7 +166,11 @@ class _Loop:
         """Make `fd` the line to a host, and close it in the end."""
         line = _Line(fd)
         self._lines.append(line)
-        self._selector.register(fd, selectors.EVENT_READ, partial(self._receive, line))
+        if line is self._lines[0] or not self._board.takes_turns:
+            self._listen(line)
+
+    def _listen(self, line: _Line) -> None:
+        self._selector.register(line.fd, selectors.EVENT_READ, partial(self._receive, line))
 
     def run(self) -> None:
         """Serve until the stop socket has something to say."""
@@ -191,7 +195,7 @@ class _Loop:
 
     def _transmit(self) -> None:
         data = self._board.mcu.transmit()
-        for line in self._lines:
+        for line in self._lines[:1] if self._board.takes_turns else self._lines:
             dropped = line.send(data)
             if line is self._lines[0]:
                 self._board.mcu.dropped_bytes += dropped
@@ -200,9 +204,12 @@ class _Loop:
                 self._selector.modify(line.fd, line.events, watched.data)
 
     def _detach(self, line: _Line) -> None:
-        self._selector.unregister(line.fd)
+        with suppress(KeyError):
+            self._selector.unregister(line.fd)
         os.close(line.fd)
         self._lines.remove(line)
+        if self._lines and self._lines[0].fd not in self._selector.get_map():
+            self._listen(self._lines[0])
 
     def _obey(self) -> None:
         """Signals arrive as bytes: one resets the board, any other ends the server."""
