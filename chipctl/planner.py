@@ -142,23 +142,34 @@ def _band(
     """Tiles for some inputs of a layer and all its outputs, in the first loads that have room."""
     first_input, band, outputs = what
     tiles: list[Tile] = []
-    load, done = 0, 0
+    load, done, is_new = 0, 0, False
     while done < outputs:
         if load == len(loads):
             loads.append({array: found.copy() for array, found in costs.items()})
+            is_new = True
         chosen = _best(loads[load], band, outputs - done, spread=spread)
-        if (
-            not chosen
-            and load + 1 == len(loads)
-            and all((loads[load][array] == found).all() for array, found in costs.items())
-        ):
+        if not chosen and is_new:
             raise ValueError("no column of any array can be read: there is nowhere to lay a layer out")
         for array, rows, pairs in chosen:
-            tiles.append(Tile(array, rows, pairs, done, first_input, load))
+            for run in _readable_runs(pairs, costs[array]):
+                tiles.append(Tile(array, rows, run, done, first_input, load))
+                done += len(run)
             loads[load][array][np.ix_(rows, pairs)] = np.inf  # taken
-            done += len(pairs)
-        load += 1
+        load, is_new = (load, False) if chosen else (load + 1, False)
     return tiles
+
+
+def _readable_runs(pairs: Sequence[int], costs: Costs) -> list[tuple[int, ...]]:
+    """The pairs, parted where one in between can't be read.
+
+    A tile is sampled from its first pair to its last, and a column at the end of the ADC's range would lower
+    the gain of all.
+    """
+    railed = np.isinf(costs).all(axis=0)
+    runs: dict[int, list[int]] = {}
+    for pair in pairs:
+        runs.setdefault(int(railed[:pair].sum()), []).append(pair)
+    return [tuple(run) for run in runs.values()]
 
 
 def _best(

@@ -7,6 +7,7 @@ from chipctl.board import Region
 from chipctl.chip import HostLimits, PulseShape
 from chipctl.errors import DeviceError, ProtocolError, SaturationError
 from chipctl.faults import scan
+from chipctl.products import Measure
 from chipctl.profile import ChipProfile
 from chipctl.programming import program
 from firmware_protocol.messages import RESET, SET
@@ -187,3 +188,17 @@ def test_a_latched_fault_reaches_the_operator_by_name(make_chip):
     chip.board._link.safe()
     with pytest.raises(DeviceError, match="bad_argument"):
         chip.board.planted(7)
+
+
+def test_columns_asked_for_alone_are_those_of_the_whole_product_and_cost_no_more(make_chip):
+    conductance = np.linspace(0, 100e-6, 64)[None, None] * np.ones((3, 64, 64))
+    chip = make_chip("ideal", conductance=conductance)
+    volts = np.full((2, 64), 0.2)
+    whole = chip.product(0, volts, Measure(0)).amps
+    before = chip.book()
+    some = chip.product(0, volts, Measure(0, cols=(10, 4))).amps
+    assert some.shape == (2, 4)
+    np.testing.assert_array_equal(some, whole[:, 10:14])
+    assert chip.book().joules["ADC"] - before.joules["ADC"] == pytest.approx(2 * 4 * 100e-12)
+    with pytest.raises(ValueError, match="the array has 64"):
+        chip.product(0, volts, Measure(1, cols=(62, 4)))

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chipctl.converters import SPAN
-from chipctl.mapping import array_targets, pair_conductances, pair_ranges, place, weights_from
+from chipctl.mapping import (
+    array_targets,
+    on_tiles,
+    pair_conductances,
+    pair_ranges,
+    place,
+    weights_from,
+)
+from chipctl.planner import plan
 from chipctl.profile import FaultKind, FaultMap
 
 
@@ -48,6 +56,14 @@ def test_row_bands_of_one_array_are_used_when_arrays_run_out():
 def test_a_network_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="does not fit"):
         place((64, 128), 3, 64, 64)
+
+
+def test_what_does_not_fit_at_once_is_planned_in_loads_that_hold_every_weight_once():
+    found = plan((64, 128), healthy(), spread=False).placement
+    assert found.loads == 2
+    assert sum(here.sum() for load in range(2) for here in on_tiles(found.in_load(load))) == 64 * 128
+    assert all(here.all() for here in on_tiles(found))
+    assert plan((16, 96), healthy(1)).placement.loads == 1
 
 
 @given(st.lists(st.integers(1, 100), min_size=2, max_size=4), st.integers(1, 6), st.integers(0, 2**32 - 1))

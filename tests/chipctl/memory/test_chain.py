@@ -59,6 +59,69 @@ def test_recall_on_the_board_is_the_hosts_bit_by_bit(twins, sizes, hidden, calib
     assert on_board.chip.book() == driven.chip.book()
 
 
+@pytest.mark.parametrize("update", ["random", "sweep"])
+@pytest.mark.parametrize("sizes", [(64, 64), (64, 16, 64), (80, 20, 80)])
+def test_neurons_one_by_one_are_the_hosts_bit_by_bit(twins, sizes, update):
+    patterns, (driven, on_board) = twins(sizes, "sign")
+    cues = cues_of(patterns, 3)
+
+    wanted = driven.recall(cues, 2, update=update, seed=3)
+    found = on_board.recall(cues, 2, update=update, seed=3, on_board=True)
+
+    np.testing.assert_array_equal(found.states, wanted.states)
+    np.testing.assert_array_equal(found.iterations, wanted.iterations)
+    np.testing.assert_array_equal(found.periods, wanted.periods)
+    assert on_board.chip.book() == driven.chip.book()
+
+
+def test_continuous_states_are_the_hosts_bit_by_bit(twins):
+    patterns, memories = twins((64, 16, 64), "tanh")
+    cues = np.clip(patterns[:4] * 0.4 + np.random.default_rng(2).normal(0, 0.3, (4, 64)), -1, 1)
+    found = []
+    for memory, on_board in zip(memories, (False, True), strict=True):
+        memory.outputs = "tanh"
+        memory.calibrate(cues)
+        found.append(memory.recall(cues, 5, on_board=on_board))
+    np.testing.assert_array_equal(found[0].states, found[1].states)
+    np.testing.assert_array_equal(found[0].periods, found[1].periods)
+    np.testing.assert_allclose(found[0].energies, found[1].energies)
+    assert len(np.unique(found[0].final)) > 10
+
+
+def test_a_sweep_goes_on_until_every_neuron_was_looked_at_and_none_changes(memory):
+    cues = CUES[:3]
+    found = memory.recall(cues, 10, update="sweep", seed=1)
+    together = memory.recall(cues, 10)
+    assert found.settled.all()
+    np.testing.assert_array_equal(memory.recall(found.final).final, found.final)
+    assert (found.iterations[found.iterations > 0] > together.iterations[found.iterations > 0]).all()
+    for state, energies in zip(found.states, found.energies, strict=True):
+        np.testing.assert_allclose(energies, -0.5 * (state * memory.fields(state)).sum(axis=1), rtol=0.02)
+
+
+def test_an_update_of_one_neuron_converts_one_pair_of_columns(memory):
+    before = memory.chip.book()
+    found = memory.recall(CUES[:1], 1, update="sweep", seed=1)
+    after = memory.chip.book()
+    assert len(found.states) == 2
+    assert after.products - before.products == 2 * 64
+    adc = after.joules["ADC"] - before.joules["ADC"]
+    assert adc == pytest.approx(2 * 64 * 2 * 100e-12)  # signs × updates × columns × 100 pJ a conversion
+
+
+def test_two_states_that_lead_to_each_other_are_a_cycle_of_two(make_chip):
+    layer = Layer(-np.ones((64, 64), np.float32) / 2, np.zeros(64, np.float32), np.ones((), np.float32))
+    conductance = np.zeros((3, 64, 64))
+    conductance[:, :, 1::2] = 75e-6
+    chip = make_chip("ideal", conductance=conductance)
+    memory = AssociativeMemory(chip, place((64, 64), 3, 64, 64), [layer])
+    together = memory.recall(np.ones((1, 64), np.int8))
+    assert together.periods.tolist() == [2]
+    assert not together.settled.any()
+    one_by_one = memory.recall(np.ones((1, 64), np.int8), update="random")
+    assert one_by_one.states.shape[1:] == (1, 64)
+
+
 def test_a_recall_on_the_board_takes_few_round_trips_and_no_lease(twins):
     patterns, (_, memory) = twins((64, 16, 64), "sign")
     memory.recall(cues_of(patterns, 2), on_board=True)
@@ -89,10 +152,12 @@ def test_where_a_column_saturates_the_gain_is_lowered(make_chip):
 
 
 def test_more_cues_than_a_report_holds_go_in_several_jobs(twins):
-    patterns, (_, memory) = twins((64, 64), "sign")
-    found = memory.recall(cues_of(patterns, 3000), 6, on_board=True)
-    assert found.states.shape[1:] == (3000, 64)
-    assert (found.final * np.resize(patterns, (3000, 64))).mean() > 0.7
+    patterns, (driven, memory) = twins((64, 64), "sign")
+    cues = cues_of(patterns, 2100)
+    found = memory.recall(cues, 2, on_board=True)
+    assert found.states.shape[1:] == (2100, 64)
+    np.testing.assert_array_equal(driven.recall(cues, 2).states, found.states)
+    assert (found.final * np.resize(patterns, (2100, 64))).mean() > 0.7
 
 
 def test_a_chain_of_other_bytes_than_were_staged_is_refused(make_chip):
