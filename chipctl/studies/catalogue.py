@@ -2,7 +2,7 @@
 
 from importlib.metadata import entry_points
 
-from chipctl.studies import continuous, layered, on_chip, single_layer, variation
+from chipctl.studies import continuous, cost, layered, on_chip, single_layer, variation
 from chipctl.studies.study import Study
 
 GROUP = "chipctl.studies"
@@ -11,7 +11,7 @@ GROUP = "chipctl.studies"
 
 def studies() -> dict[str, Study]:
     """By name, in the order of the paper."""
-    rooms = (on_chip, single_layer, layered, continuous, variation)
+    rooms = (on_chip, single_layer, layered, continuous, variation, cost)
     own = [study for room in rooms for study in room.STUDIES]
     declared = [study for point in entry_points(group=GROUP) for study in point.load()]
     return {study.name: study for study in sorted((*own, *declared), key=lambda study: study.name)}

@@ -162,7 +162,7 @@ The paper shows one recall of each digit and says that all are perfect after fiv
 are 20 copies of each on every chip. One layer of 64 neurons with signed weights needs 64 pairs of columns
 and so two arrays or more; the paper's picture of one 64×64 map does not say where the other half is.
 """,
-    plan=lambda asked: trials(asked, _binary, Digits((), 20), asked.seeds(3, 20)),
+    plan=lambda asked: trials(asked, _binary, Digits((), 20), asked.seeds(3, 10)),
     read=of_trial,
     claims=_single_claims,
     draw=draw_binary,
@@ -179,7 +179,7 @@ FIGURE_4BD = Study(
 Hidden units answer with their sign, which drives a row with one bit. The paper does not say whether its
 hidden units do so or answer with tanh.
 """,
-    plan=lambda asked: trials(asked, _binary, Digits((16,), 20), asked.seeds(3, 20)),
+    plan=lambda asked: trials(asked, _binary, Digits((16,), 20), asked.seeds(3, 10)),
     read=of_trial,
     claims=_binary_claims,
     draw=draw_layers,
@@ -257,7 +257,7 @@ continuous patterns as it does in floating point: weights grow until small error
 fixed points. It is shown beside ours, which sees noise on inputs and weights. One layer, trained in our way
 as well, fails at every noise, as the paper says.
 """,
-    plan=lambda asked: trials(asked, _continuous, Digits((32,), 4), asked.seeds(2, 10)),
+    plan=lambda asked: trials(asked, _continuous, Digits((32,), 4), asked.seeds(2, 6)),
     read=of_trial,
     claims=_continuous_claims,
     draw=draw_continuous,
