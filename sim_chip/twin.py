@@ -351,8 +351,9 @@ class _Maker:
                     lines.setdefault(line.kind, []).append((index, number))
         own = siemens / np.maximum(1.0 - siemens * _series_ohms(p), 0.1)
         self._tell("faults", sorted(scanned), f"{np.count_nonzero(kinds[scanned])} devices stuck")
-        dead = (tuple(lines.get(kind, ())) for kind in ("row", "column", "converter", "amplifier"))
-        return FaultPlan(None, kinds, np.clip(own, 0.0, 1e-3), noisy, slow, *dead)
+        dead = {kind: tuple(places) for kind, places in lines.items()}
+        rows, cols, adcs, tias = (dead.get(kind, ()) for kind in ("row", "column", "converter", "amplifier"))
+        return FaultPlan(None, kinds, np.clip(own, 0.0, 1e-3), noisy, slow, rows, cols, adcs, tias)
 
 
 def _numbers(line: _Line) -> list[int]:

@@ -9,7 +9,7 @@ import typer
 
 from chipctl.addresses import serial_place
 from chipctl.cli.options import AsJson, ChipAddress
-from chipctl.cli.screen import print_json, print_table
+from chipctl.cli.screen import print_json, print_table, remark
 from chipctl.discovery import Finding, ports, system_findings
 from chipctl.errors import ChipctlError
 from chipctl.link import Link
@@ -44,6 +44,8 @@ def list_ports(
         for p in found
     ]
     print_table("serial ports", ("port", "vid:pid", "serial", "board", "chip"), rows)
+    if not found:
+        remark("no serial port here; virtual chips and boards on TCP are not listed: name them with --chip")
 
 
 def _usb(vid: int | None, pid: int | None) -> str:

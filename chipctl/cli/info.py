@@ -25,7 +25,11 @@ def info(chip: ChipAddress, as_json: AsJson = False) -> None:
         print_json(facts)
     else:
         for title, rows in facts.items():
-            print_table(title, ("", ""), list(rows.items()))
+            print_table(title, ("", ""), [(name, _shown(value)) for name, value in rows.items()])
+
+
+def _shown(value: object) -> object:
+    return f"{value:g}" if isinstance(value, float) else value
 
 
 def describe(chip: Chip) -> dict[str, dict[str, Any]]:

@@ -25,6 +25,7 @@ from chipctl.runs.store import Run, list_runs
 from chipctl.schedules import named
 from chipctl.settings import Settings
 from chipctl.tables import load_map
+from firmware_protocol.jobs import Verdict
 
 EXIT_INCOMPLETE = 1
 """Exit status when fewer devices than asked for were verified."""
@@ -72,10 +73,8 @@ def program_command(
     settings = Settings.load(config)
     if schedule:
         settings = settings.model_copy(update={"programming": named(schedule)})
-    target = load_map(targets) * {"S": 1.0, "uS": 1e-6}[unit]
+    target = _targets(targets, unit)
     mask = ~np.isnan(target)
-    if not mask.any():
-        raise ValueError(f"{targets} names no device: every target is nan")
     if dry_run:
         with open_chip(chip, settings, profile) as opened:
             told = foretold(opened, planned(opened, array, (target, mask), settings), runs, settings)
@@ -92,6 +91,16 @@ def program_command(
         begin(run, opened, plan)
         facts = perform(run, opened, plan, journal, settings)
     conclude(facts, least, as_json=as_json)
+
+
+def _targets(path: Path, unit: str) -> Siemens:
+    """The map of targets in a file, siemens, shape (rows, cols); nan skips a device."""
+    target = load_map(path) * {"S": 1.0, "uS": 1e-6}[unit]
+    if np.isnan(target).all():
+        raise ValueError(f"{path} names no device: every target is nan")
+    if np.nanmax(target) >= 1:
+        raise ValueError(f"{path} has a target of {np.nanmax(target):g} S; if it is in µS say --unit uS")
+    return target
 
 
 def planned(chip: Chip, array: int, wanted: tuple[Siemens, NDArray[np.bool_]], settings: Settings) -> Plan:
@@ -124,6 +133,7 @@ def perform(run: Run, chip: Chip, plan: Plan, journal: Journal, settings: Settin
     facts = summary(done.report, done.readback, plan.schedule.tolerance)
     pulsed = done.report.pulses[done.report.pulses > 0]
     facts |= {
+        **_left(done.report),
         "pulses_each": float(pulsed.mean()) if pulsed.size else 0.0,
         "unplaced_pulses": done.report.unplaced_pulses,
         "interruptions": len(done.report.interruptions) + len(run.record.resumed),
@@ -131,6 +141,12 @@ def perform(run: Run, chip: Chip, plan: Plan, journal: Journal, settings: Settin
     }
     run.update(summary=facts)
     return facts
+
+
+def _left(report: ProgramReport) -> dict[str, int]:
+    """How many devices were left with each verdict but `verified`."""
+    left = [verdict for verdict in Verdict if verdict not in (Verdict.SKIPPED, Verdict.VERIFIED)]
+    return {v.name.lower(): int(np.count_nonzero((report.verdicts == v) & report.mask)) for v in left}
 
 
 @contextmanager
@@ -153,8 +169,13 @@ def conclude(facts: dict[str, Any], least: float, *, as_json: bool) -> None:
     if as_json:
         print_json(facts)
     else:
-        rows = [(name.replace("_", " "), _shown(name, value)) for name, value in facts.items()]
+        shown = {name.removesuffix("_siemens"): _shown(name, value) for name, value in facts.items()}
+        rows = [(name.replace("_", " "), value) for name, value in shown.items()]
         print_table(f"array {facts['array']} programmed", ("", ""), rows)
+    if facts["gave_up_low"] or facts["gave_up_high"]:
+        remark(
+            "devices that gave up are stuck, or nearly so: `chipctl scan --profile FILE` finds and names them"
+        )
     if facts["converged"] < least * facts["devices"]:
         raise typer.Exit(EXIT_INCOMPLETE)
 

@@ -17,6 +17,10 @@ from chipctl.runs.store import DATA, Run, StorageError, list_runs
 from chipctl.tables import to_csv
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", resolve_path=True)]
+RunOrLast = Annotated[
+    Path | None,
+    typer.Argument(metavar="[RUN]", help="A run's folder; the last one by default.", resolve_path=True),
+]
 
 
 def declare(app: typer.Typer) -> None:
@@ -47,9 +51,9 @@ def list_command(
         ])  # fmt: skip
 
 
-def show_command(run: RunPath, as_json: AsJson = False) -> None:
+def show_command(run: RunOrLast = None, runs: Runs = Path("runs"), as_json: AsJson = False) -> None:
     """Show a run: who, when, with what software and policy; what it reached; each job in the journal."""
-    found = Run.open(run)
+    found = Run.open(run or _last(runs))
     facts = json.loads(found.record.model_dump_json()) | {"outcome": found.outcome}
     groups = {group: _shapes(found, group) for group in found.groups()}
     entries = _entries(found)
@@ -62,6 +66,13 @@ def show_command(run: RunPath, as_json: AsJson = False) -> None:
     print_table("arrays", ("group", "arrays"), [(name, ", ".join(held)) for name, held in groups.items()])
     columns = ("entry", "began", "request", "array", "fate", "pulses", "unknown")
     print_table("journal", columns, [list(_entry(entry).values()) for entry in entries])
+
+
+def _last(runs: Path) -> Path:
+    kept = list_runs(runs) if runs.is_dir() else []
+    if not kept:
+        raise ValueError(f"there is no run under {runs}; name another folder with --runs")
+    return kept[-1].path
 
 
 def compare_command(
@@ -85,10 +96,11 @@ def compare_command(
 
 
 def export_command(
-    run: RunPath,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="A .npz or .h5 file, or a folder for CSV.")
     ],
+    run: RunOrLast = None,
+    runs: Runs = Path("runs"),
     form: Annotated[
         Literal["csv", "hdf5", "npz"] | None,
         typer.Option("--format", help="What to write; by the ending of FILE if not said."),
@@ -98,8 +110,8 @@ def export_command(
 
     In NPZ and CSV an array is named by its group and itself, `programming-array0-readback`.
     """
-    found = Run.open(run)
-    form = form or _by_ending(output)
+    run = run or _last(runs)
+    found, form = Run.open(run), form or _by_ending(output)
     arrays = {
         f"{group}/{name}": values
         for group in found.groups()

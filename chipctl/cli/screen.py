@@ -1,6 +1,7 @@
 """What a person sees: progress bars and remarks on stderr, results on stdout."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from rich.table import Table
 
 from chipctl.progress import Progress as ProgressShown
 from chipctl.progress import Stage
+
+_NUMBER = re.compile(r"[-+±]?[\d.]|-?$")
+"""How a number begins, its unit behind it; an empty cell and a dash stand for one that is not known."""
 
 remarks = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
@@ -29,10 +33,11 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on stdout; the first column stands left, numbers right."""
+    """A table on stdout; words stand left, columns of numbers right."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
+        numbers = index > 0 and all(_NUMBER.match(str(row[index])) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     results.print(table)
