@@ -38,7 +38,7 @@ class Whole(NamedTuple):
 
     def check(self, value: Any) -> bool:
         """Whether it is such a number."""
-        return isinstance(value, int | np.integer) and self.low <= value <= self.high
+        return isinstance(value, int | np.integer) and self.low <= int(value) <= self.high
 
     def text(self, value: int) -> bytes:
         """The field as sent."""
