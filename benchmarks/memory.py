@@ -1,11 +1,15 @@
-"""What associative memories must reach: speed of training, and what the rules store."""
+"""What associative memories must reach: speed of training, what the rules store, recall on the chip."""
 
 from collections.abc import Callable, Iterator
 
-from benchmarks import memory_capacities, memory_training
+from benchmarks import memory_capacities, memory_chip, memory_training
 from benchmarks.measure import Measured, Plan
 
-PARTS: tuple[Callable[[Plan], Iterator[Measured]], ...] = (memory_training.measure, memory_capacities.measure)
+PARTS: tuple[Callable[[Plan], Iterator[Measured]], ...] = (
+    memory_training.measure,
+    memory_capacities.measure,
+    memory_chip.measure,
+)
 
 
 def measure(plan: Plan) -> Iterator[Measured]:

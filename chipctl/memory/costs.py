@@ -70,7 +70,7 @@ class RecallCost:
 
     @property
     def median(self) -> float:
-        """Updates of the median cue: the mean would count cues that never settle at the limit."""
+        """Updates of the median cue, which the few that never settle do not move."""
         return float(np.median(self.updates))
 
     @property
@@ -80,13 +80,13 @@ class RecallCost:
 
     @property
     def joules(self) -> float:
-        """Of the median cue."""
-        return self.median * self.each.total_joules
+        """Of the mean cue."""
+        return self.mean * self.each.total_joules
 
     @property
     def analog_seconds(self) -> float:
-        """Of the median cue."""
-        return self.median * self.each.analog_seconds
+        """Of the mean cue."""
+        return self.mean * self.each.analog_seconds
 
 
 def recall_cost(
@@ -128,7 +128,7 @@ class CostTable:
     @property
     def latency_saved(self) -> float:
         """Share of the asynchronous latency that is saved, one product an update: 0.994 published."""
-        return 1 - self.synchronous.median / self.asynchronous.median
+        return 1 - self.synchronous.mean / self.asynchronous.mean
 
     @property
     def analog_time_saved(self) -> float:
@@ -147,13 +147,13 @@ class CostTable:
 
 
 def energy_ratio(over: RecallCost, under: RecallCost, causes: Collection[str] | None = None) -> float:
-    """How many times the energy of one recall another takes, of the median cue.
+    """How many times the energy of one recall another takes, of the mean cue.
 
     causes: Those that count, as in `Spent.joules`; all where None. Their ratios one by one are the ends
     between which every mixture lies, whatever each costs: the sensitivity of the whole to the cost model.
     """
     taken = [
-        one.median * sum(value for cause, value in one.each.joules.items() if not causes or cause in causes)
+        one.mean * sum(value for cause, value in one.each.joules.items() if not causes or cause in causes)
         for one in (over, under)
     ]
     return taken[0] / taken[1]

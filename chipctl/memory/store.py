@@ -1,6 +1,7 @@
 """Store patterns on a chip, recall them, keep the memory in a file, and find it again on its chip."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -13,7 +14,7 @@ from chipctl.chip import Chip
 from chipctl.errors import ChipctlError, ProtocolError
 from chipctl.faults import ScanSchedule, scan
 from chipctl.files import replace_file
-from chipctl.mapping import PairRange, Placement, Tile, pair_ranges
+from chipctl.mapping import Placement, Tile, pair_ranges
 from chipctl.memory.associative import AssociativeMemory, Correction, States
 from chipctl.memory.learning import Aware, Box, Gaussian, Hidden, Layer, Robust, Rule, train
 from chipctl.memory.learning.noise import Flips
@@ -105,10 +106,9 @@ def store(
     faults = fault_maps(chip, how, progress)
     sizes = (given.shape[1], *how.hidden, given.shape[1])
     where = plan(sizes, faults, spread=how.spread)
-    boxes = [_box(ranges) for ranges in pair_ranges(where.placement, faults)]
     rule = how.rule or (_binary(how) if is_binary else _CONTINUOUS)
     with bind_operation("train"), progress.stage(f"train {'-'.join(map(str, sizes))}", 0):
-        layers = train(given, sizes, boxes, rule).layers
+        layers = train(given, sizes, boxes(where.placement, faults), rule).layers
     writer = Writer(chip, where.placement, layers, faults, how.schedule, progress)
     writer(0)
     memory = Memory(
@@ -152,8 +152,12 @@ def _binary(how: Storing) -> Rule:
     return Robust(flip_probability=how.cue_noise, hidden=how.units, seed=how.seed)
 
 
-def _box(ranges: PairRange) -> Box:
-    return Box.from_pairs(ranges.plus_low, ranges.plus_high, ranges.minus_low, ranges.minus_high)
+def boxes(placement: Placement, faults: Mapping[int, FaultMap]) -> list[Box]:
+    """What the pairs of each layer can hold, as training takes it."""
+    return [
+        Box.from_pairs(ranges.plus_low, ranges.plus_high, ranges.minus_low, ranges.minus_high)
+        for ranges in pair_ranges(placement, faults)
+    ]
 
 
 def restore(chip: Chip, path: Path, schedule: PulseSchedule | None = None) -> Memory:

@@ -17,7 +17,7 @@ from chipctl.schedules import PulseSchedule
 
 
 @dataclass(frozen=True)
-class ArrayResult:
+class Written:
     """One array, programmed."""
 
     planned: ArrayTarget
@@ -49,7 +49,7 @@ class Writer:
     """Load that the arrays hold; None where nobody knows."""
     programmings: int = 0
     """How many loads were brought."""
-    last: dict[int, ArrayResult] = field(default_factory=dict)
+    last: dict[int, Written] = field(default_factory=dict)
     """By array, what the latest programming came to."""
 
     def __call__(self, load: int) -> None:
@@ -67,7 +67,7 @@ class Writer:
         self.held = load
         self.programmings += 1
 
-    def _program(self, array: int, target: ArrayTarget) -> ArrayResult:
+    def _program(self, array: int, target: ArrayTarget) -> Written:
         total = int(np.count_nonzero(target.mask))
         with bind_operation("program"), self.progress.stage(f"program array {array}", total) as tell:
             report = program(
@@ -79,4 +79,4 @@ class Writer:
                 on_progress=lambda p: tell(p.verified, f"round {p.round}, {p.pulses} pulses"),
             )
             tell(total)
-        return ArrayResult(target, report)
+        return Written(target, report)

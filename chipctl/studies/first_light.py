@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from chipctl.chip import Chip, PulseShape, Siemens
 from chipctl.faults import ScanReport, ScanSchedule, check_scan, scan
-from chipctl.mapping import ArrayTarget, PairRange, Placement, array_targets, pair_ranges, place
+from chipctl.mapping import ArrayTarget, Placement, array_targets, place
 from chipctl.memory.associative import AssociativeMemory, ChipRecall, Correction, cosine
 from chipctl.memory.digits import Digits, draw_one_per_class, to_patterns
-from chipctl.memory.learning import Box, Hidden, Paper, Robust, Rule, TrainedMemory, train
+from chipctl.memory.learning import Hidden, Paper, Robust, Rule, TrainedMemory, train
 from chipctl.memory.learning.recall import flip
+from chipctl.memory.store import boxes
 from chipctl.profile import FaultMap
 from chipctl.program_report import ProgramReport
 from chipctl.programming import program
@@ -262,9 +263,10 @@ def _train(
     rng: np.random.Generator,
 ) -> TrainedMemory:
     name = "-".join(map(str, placement.sizes))
-    boxes = [_box(ranges) for ranges in pair_ranges(placement, faults)]
     with bind_operation("train"), progress.stage(f"train {name}", 0):
-        trained = train(patterns, placement.sizes, boxes, _rule(options, int(rng.integers(2**31))))
+        trained = train(
+            patterns, placement.sizes, boxes(placement, faults), _rule(options, int(rng.integers(2**31)))
+        )
     return trained
 
 
@@ -272,10 +274,6 @@ def _rule(options: FirstLight, seed: int) -> Rule:
     if options.rule == "paper":
         return Paper(seed=seed)
     return Robust(flip_probability=options.flip_probability, hidden=options.hidden, seed=seed)
-
-
-def _box(ranges: PairRange) -> Box:
-    return Box.from_pairs(ranges.plus_low, ranges.plus_high, ranges.minus_low, ranges.minus_high)
 
 
 def _program(
