@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import ANY, Bound, Measured, Plan, Scale, at_least, at_most
-from chipctl.memory import sweeps
-from chipctl.memory.sweeps import FIGURES, Answer, Answers, Point, exponent_of
+from chipctl.memory.answers import Answer, Answers
+from chipctl.memory.answers import measure as measured
+from chipctl.memory.sweeps import FIGURES, Point, exponent_of
 
 Values = NDArray[np.float64]
 Series = list[Point]
@@ -51,7 +52,7 @@ def measure(plan: Plan) -> Iterator[Measured]:
 
         for claim in claims:
             wanted = [point for series in claim.series for point in series]
-            found = {answer.point.key: answer.value for answer in sweeps.measure(wanted, known, spread)}
+            found = {answer.task.key: answer.value for answer in measured(wanted, known, spread)}
             values = [np.array([found[point.key] for point in series]) for series in claim.series]
             made = tuple(float(value) for value in claim.of(*values))
             yield Measured(claim.name, claim.unit, claim.bound, made, by_mean=True)

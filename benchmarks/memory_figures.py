@@ -12,7 +12,8 @@ from pathlib import Path
 
 os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
 
-from chipctl.memory.sweeps import FIGURES, Answers, Point, measure, rows
+from chipctl.memory.answers import Answers, measure
+from chipctl.memory.sweeps import FIGURES, Point, rows
 
 
 def main() -> None:

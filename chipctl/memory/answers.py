@@ -8,18 +8,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 
-class Answered(Protocol):
-    """What a task says."""
+@dataclass(frozen=True)
+class Answer:
+    """A task, what came of it, and the CPU time it took."""
 
-    @property
-    def value(self) -> Any:
-        """What JSON can hold: a number, or a dict of what was measured."""
-        ...
-
-    @property
-    def seconds(self) -> float:
-        """CPU time that it took."""
-        ...
+    task: Any
+    value: Any
+    """What JSON can hold: a number, or a dict of what was measured."""
+    seconds: float
 
 
 class Task(Protocol):
@@ -30,18 +26,9 @@ class Task(Protocol):
         """Equal for equal questions, in any process."""
         ...
 
-    def answer(self) -> Answered:
+    def answer(self) -> Answer:
         """Work it out."""
         ...
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A task, what came of it, and the CPU time it took."""
-
-    task: Any
-    value: Any
-    seconds: float
 
 
 Spread = Callable[[Callable[[Task], Answer], Sequence[Task]], Iterable[Answer]]
@@ -50,8 +37,7 @@ Spread = Callable[[Callable[[Task], Answer], Sequence[Task]], Iterable[Answer]]
 
 def answer(task: Task) -> Answer:
     """The answer to one task, worked out here."""
-    found = task.answer()
-    return Answer(task, found.value, found.seconds)
+    return task.answer()
 
 
 class Answers:

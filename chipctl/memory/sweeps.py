@@ -1,19 +1,18 @@
 """The published figures that need no chip, and those that go beyond them, as lists of points to measure.
 
-A figure is a list of `Point`; `measure` answers them in any order and on any number of processes, keeps
-each answer as soon as it is there and asks for none twice; `rows` gathers them over seeds.
+A figure is a list of `Point`, tasks for `chipctl.memory.answers.measure`; `rows` gathers their answers over
+seeds.
 """
 
-import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import process_time
 from typing import Any
 
 import numpy as np
 
+from chipctl.memory.answers import Answer
 from chipctl.memory.capacity import Faults, Law, Question, Source, Use, capacity, similarities
 from chipctl.memory.learning import (
     Aware,
@@ -65,7 +64,7 @@ class Point:
     patterns: int | None = None
     guess: int = 16
 
-    def answer(self) -> "Answer":
+    def answer(self) -> Answer:
         """Train, recall, and search if it must: one process, everything from the question's seed."""
         start = process_time()
         if self.patterns is None:
@@ -78,74 +77,6 @@ class Point:
     def key(self) -> str:
         """Equal for equal questions, in any process; where the search began does not matter."""
         return f"{'capacity' if self.patterns is None else self.patterns} {self.question!r}"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The value of a point and the CPU time it took."""
-
-    point: Point
-    value: float
-    seconds: float
-
-
-class Answers:
-    """Answers in a file of JSON lines, kept as they come; a line cut short by a kill is left out."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known: dict[str, tuple[float, float]] = {}
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                self._learn(line)
-
-    def find(self, point: Point) -> Answer | None:
-        """The answer to a point, if it is there."""
-        known = self._known.get(point.key)
-        return None if known is None else Answer(point, *known)
-
-    def keep(self, answer: Answer) -> None:
-        """Append it to the file."""
-        point = answer.point
-        record = {
-            "figure": point.figure,
-            "series": point.series,
-            "at": point.at,
-            "seed": point.question.seed,
-            "value": answer.value,
-            "seconds": round(answer.seconds, 2),
-            "key": point.key,
-        }
-        line = json.dumps(record, ensure_ascii=False)
-        begun = self._path.exists() and not self._path.read_bytes().endswith(b"\n")
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(("\n" if begun else "") + line + "\n")
-        self._learn(line)
-
-    def _learn(self, line: str) -> None:
-        try:
-            record = json.loads(line)
-            self._known[record["key"]] = (record["value"], record["seconds"])
-        except (ValueError, KeyError):
-            return
-
-
-def measure(
-    points: Iterable[Point],
-    known: Answers,
-    spread: Callable[[Callable[[Point], Answer], list[Point]], Iterable[Answer]] = map,
-) -> Iterator[Answer]:
-    """Answers to all points, those already known first; the others are kept as they come.
-
-    spread: `map`, or the `imap_unordered` of a process pool, or anything that applies a function to a list.
-    """
-    asked = list(points)
-    found = [known.find(point) for point in asked]
-    yield from (answer for answer in found if answer is not None)
-    unknown = {point.key: point for point, answer in zip(asked, found, strict=True) if answer is None}
-    for answer in spread(Point.answer, list(unknown.values())):
-        known.keep(answer)
-        yield from (Answer(p, answer.value, answer.seconds) for p in asked if p.key == answer.point.key)
 
 
 @dataclass(frozen=True)
@@ -176,7 +107,7 @@ def rows(answers: Iterable[Answer]) -> list[Row]:
     """One for each series and place of each figure, in order."""
     found: dict[tuple[str, str, float], list[tuple[int, float]]] = defaultdict(list)
     for answer in answers:
-        point = answer.point
+        point: Point = answer.task
         found[point.figure, point.series, point.at].append((point.question.seed, answer.value))
     return [Row(*place, tuple(value for _, value in sorted(found[place]))) for place in sorted(found)]
 

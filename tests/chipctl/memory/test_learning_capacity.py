@@ -4,11 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from chipctl.memory import sweeps
+from chipctl.memory.answers import Answer, Answers, measure
 from chipctl.memory.capacity import Faults, Question, capacity, largest, recall_cosines, similarities, store
 from chipctl.memory.digits import choosing_part, load_digits, reporting_part, to_greys, to_patterns
 from chipctl.memory.learning import Classical, Flips, Gaussian, Paper
-from chipctl.memory.sweeps import FIGURES, Answers, Point, exponent, measure, rows
+from chipctl.memory.sweeps import FIGURES, Point, exponent, rows
 
 HEBB = Question(Classical("hebbian"), (64, 64), "random")
 
@@ -134,14 +134,14 @@ def test_answers_are_kept_and_not_asked_again_after_a_kill(tmp_path):
 
     again = list(measure(points(), Answers(file), backwards))
     assert [point.at for point in asked] == [4, 4]
-    assert {(a.point.key, a.value) for a in again} == {(a.point.key, a.value) for a in whole}
+    assert {(a.task.key, a.value) for a in again} == {(a.task.key, a.value) for a in whole}
     assert not list(measure([], Answers(file)))
     assert all(Answers(file).find(point) for point in points())
 
 
 def test_rows_gather_seeds_and_tell_an_exponent():
     answers = [
-        sweeps.Answer(Point("f", "s", at, replace(HEBB, seed=seed)), 3 * at**1.5 + seed - 1, 0.0)
+        Answer(Point("f", "s", at, replace(HEBB, seed=seed)), 3 * at**1.5 + seed - 1, 0.0)
         for at in (10, 40)
         for seed in (2, 0, 1)
     ]

@@ -1,11 +1,10 @@
 """Each answer is kept as soon as it is there, and none is asked for twice."""
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import pytest
 
-from chipctl.memory.answers import Answers, measure
+from chipctl.memory.answers import Answer, Answers, measure
 
 asked = []
 
@@ -22,7 +21,7 @@ class Square:
         asked.append(self.number)
         if self.number < 0:
             raise KeyboardInterrupt
-        return SimpleNamespace(value=self.number**2, seconds=0.5)
+        return Answer(self, self.number**2, 0.5)
 
 
 @pytest.fixture(autouse=True)
