@@ -284,7 +284,8 @@ class Client:
     def read_slow(self, gain=AUTO, volts=0.2, delay_us=500):
         ask = a0.ReadCells(self.array, int(gain == AUTO), delay_us)
         setup = configure(gain, volts)
-        return amps_of([self.link.call([*setup, ask, shift])[-1] for shift in SHIFTS]) / volts
+        replies = self.link.call([m for shift in SHIFTS for m in (*setup, ask, shift)])
+        return amps_of([words for words in replies if words.ndim == 2]) / volts
 
     def read_fast(self, gain=AUTO, volts=0.2, delay_us=0):
         return self._products(np.eye(64), np.ones(64), gain, volts, delay_us) / volts
@@ -295,11 +296,11 @@ class Client:
         chunks = [bits[at : at + a0.MAX_VECTORS] for at in range(0, len(bits), a0.MAX_VECTORS)]
         asks = [a0.Multiply(self.array, mode, delay_us, w.pack_vectors(chunk)) for chunk in chunks]
         setup = [*configure(gain, volts), *set_columns(self.array, columns)]
-        passes = []
-        for shift in SHIFTS:
-            answers = self.link.call([*setup, *asks, shift])[-len(asks) :]
-            passes.append(np.concatenate([a[: len(c)] for a, c in zip(answers, chunks, strict=True)]))
-        return amps_of(passes)
+        replies = self.link.call([m for shift in SHIFTS for m in (*setup, *asks, shift)])
+        words = [words for words in replies if words.ndim == 2]
+        sizes = [len(chunk) for chunk in chunks] * len(SHIFTS)
+        rows = np.concatenate([each[:size] for each, size in zip(words, sizes, strict=True)])
+        return amps_of(rows.reshape(len(SHIFTS), len(bits), 64))
 
     def read_single(self, row, col, gain=AUTO, volts=0.2):
         ask = a0.ReadCell(self.array, row, col, int(gain == AUTO))
