@@ -21,6 +21,40 @@ from chipctl.studies.study import Asked, Result, Scale, Study
 from chipctl.studies.trials import on_one_chip
 from chipctl.studies.workers import cluster, processes
 
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME...", show_default=False)]
+HowMuch = Annotated[
+    Scale, typer.Option(help="How much: quick takes minutes, full is for the record; see docs/studies.md.")
+]
+Workers = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Processes; as many as there are cores by default.")
+]
+Cluster = Annotated[
+    str | None, typer.Option("--cluster", metavar="ADDRESS", help="Work on this dask scheduler's workers.")
+]
+OnChip = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Chip for the studies on one: every device is changed; by default a virtual one a seed.",
+    ),
+]
+FirstSeed = Annotated[int, typer.Option(metavar="N", min=0, help="First of the seeds.")]
+SeedCount = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="How many seeds; each study has its own number.")
+]
+Believed = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--answers",
+        metavar="FILE",
+        exists=True,
+        help="Believe an earlier run's answers.jsonl of this source.",
+    ),
+]
+KeptIn = Annotated[
+    Path | None, typer.Option("--record", metavar="DIR", help="Also keep each result there, as JSON.")
+]
+
 
 @dataclass(frozen=True)
 class _Lab:
@@ -66,38 +100,16 @@ def list_command(as_json: AsJson = False) -> None:
 
 
 def run_command(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", show_default=False)] = None,
+    names: Names = None,
     everything: Annotated[bool, typer.Option("--all", help="Run every study.")] = False,
-    scale: Annotated[
-        Scale, typer.Option(help="How much: quick takes minutes, full is for the record; docs/studies.md.")
-    ] = "quick",
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Processes; as many as there are cores by default.")
-    ] = None,
-    cluster_address: Annotated[
-        str | None,
-        typer.Option("--cluster", metavar="ADDRESS", help="Work on this dask scheduler's workers."),
-    ] = None,
-    chip: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Chip for the studies on one: every device is changed; by default a virtual one a seed.",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="First of the seeds.")] = 0,
-    known: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--answers",
-            metavar="FILE",
-            exists=True,
-            help="Believe an earlier run's answers.jsonl of this source.",
-        ),
-    ] = None,
-    kept_in: Annotated[
-        Path | None, typer.Option("--record", metavar="DIR", help="Also keep each result there, as JSON.")
-    ] = None,
+    scale: HowMuch = "quick",
+    workers: Workers = None,
+    cluster_address: Cluster = None,
+    chip: OnChip = None,
+    seed: FirstSeed = 0,
+    seeds: SeedCount = None,
+    known: Believed = None,
+    kept_in: KeptIn = None,
     runs: Runs = Path("runs"),
     config: Config = None,
     profile: Profile = None,
@@ -109,7 +121,7 @@ def run_command(
     run on that one, one experiment after the other, within the limits of --config, and **change its every
     device**; schedules are the studies' own. The exit status is 1 when one falls short of what is asked.
     """
-    asked = Asked(scale, seed, chip)
+    asked = Asked(scale, seed, chip, seeds)
     outcomes: list[dict[str, Any]] = []
     wanted = chosen(names or [], everything=everything)
     believed = list(known or [])

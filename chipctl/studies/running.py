@@ -32,6 +32,7 @@ def begin(study: Study, asked: Asked, root: Path) -> Run:
         "study": study.name,
         "scale": asked.scale,
         "first_seed": asked.first_seed,
+        "seeds": asked.count or 0,
         "chip": asked.chip or "",
     }
     record = RunRecord.begin(f"study-{study.name}", seeds={"study": asked.first_seed}, policy=policy)

@@ -23,17 +23,18 @@ _Any = TypeVar("_Any")
 class Asked:
     """How much is measured, and where.
 
-    first_seed: seeds count from here. chip: the address of the chip for studies on one; by default each
-    seed has a virtual chip of its own.
+    first_seed: seeds count from here. count: how many, instead of each study's own number. chip: the address
+    of the chip for studies on one; by default each seed has a virtual chip of its own.
     """
 
     scale: Scale = "full"
     first_seed: int = 0
     chip: str | None = None
+    count: int | None = None
 
     def seeds(self, quick: int, full: int) -> range:
         """So many of them, by scale."""
-        count = quick if self.scale == "quick" else full
+        count = self.count or self.choose(quick, full)
         return range(self.first_seed, self.first_seed + count)
 
     def choose(self, quick: _Any, full: _Any) -> _Any:
