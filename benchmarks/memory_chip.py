@@ -88,6 +88,21 @@ def _costs(pool: ProcessPoolExecutor, seeds: Iterable[int], copies: int) -> Iter
         yield Measured(f"asynchronous over synchronous energy, {name}", "", ANY, ratio)
         converters = tuple(energy_ratio(one.asynchronous, one.synchronous, ("ADC",)) for one in tables)
         yield Measured(f"the same of the converters alone, {name}", "", ANY, converters)
+    for number in sorted({table.patterns for table in by_seed[0]}):
+        yield from _against_two_layers(number, by_seed)
+
+
+def _against_two_layers(number: int, by_seed: list[list[CostTable]]) -> Iterator[Measured]:
+    """One layer one by one over two layers together: 8.8 (2 patterns) and 7.01 (10) published."""
+    name = f"energy, one layer one by one over two layers together, {number} patterns"
+    chosen = [[table for table in tables if table.patterns == number] for tables in by_seed]
+    pairs = [
+        (one.asynchronous, two.synchronous)
+        for one, two in (sorted(some, key=lambda table: len(table.hidden)) for some in chosen)
+    ]
+    for causes in (None, ("array",), ("ADC",)):
+        label = name if causes is None else f"{name}, {causes[0]} alone"
+        yield Measured(label, "", ANY, tuple(energy_ratio(*pair, causes) for pair in pairs))
 
 
 def _pooled(tables: tuple[CostTable, ...]) -> float:

@@ -165,7 +165,7 @@ def _readable_runs(pairs: Sequence[int], costs: Costs) -> list[tuple[int, ...]]:
     A tile is sampled from its first pair to its last, and a column at the end of the ADC's range would lower
     the gain of all.
     """
-    railed: Flags = np.isinf(costs).all(axis=0)
+    railed = np.asarray(np.isinf(costs).all(axis=0))
     runs: dict[int, list[int]] = {}
     for pair in pairs:
         runs.setdefault(int(railed[:pair].sum()), []).append(pair)
