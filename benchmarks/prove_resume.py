@@ -95,7 +95,7 @@ class Found:
     unknown: int = 0
     """Pulses of which the journal knows the number and not the devices."""
     guessed: int = 0
-    """Devices that were pulsed in a resumption although the reading before found them within tolerance."""
+    """Devices that were pulsed in a resumption without a reading before that found them out of tolerance."""
     unjudged: int = 0
     """Devices without a verdict from a reading at the end."""
     undone: int = 0
@@ -316,16 +316,16 @@ def _judge(case: Case, usual: Undisturbed, found: Found) -> None:
 
 
 def _guessed(run: Run, entries: list[Entry]) -> int:
-    """Devices that a resumption pulsed although its own reading had found them within tolerance."""
-    count = 0
+    """Devices that a resumption pulsed although its own reading had found them within tolerance, or had not
+    been kept."""
+    count, kept = 0, run.groups()
     for number, resumed in enumerate(run.record.resumed, 1):
         group = f"judged{number}/array{_ARRAY}"
-        if group not in run.groups():
-            continue
+        allowed = run.load(group)["out_of_tolerance"][0] if group in kept else np.zeros(_SHAPE, np.bool_)
         until = [later.started for later in run.record.resumed[number:]]
         mine = [e for e in entries if e.began > resumed.started and (not until or e.began < until[0])]
         pulses, _, _ = pulses_of(mine, _SHAPE)
-        count += int(np.count_nonzero((pulses > 0) & ~run.load(group)["out_of_tolerance"][0]))
+        count += int(np.count_nonzero((pulses > 0) & ~allowed))
     return count
 
 

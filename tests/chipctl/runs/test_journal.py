@@ -13,12 +13,14 @@ import pytest
 from chipctl.board import Region
 from chipctl.chip import Chip, PulseShape
 from chipctl.errors import DeviceError, ProtocolError
+from chipctl.faults import scan
 from chipctl.link import Link
 from chipctl.programming import program
 from chipctl.runs.journal import Done, Fate, Intent, Journal
 from chipctl.runs.journaled import JournaledBoard
 from chipctl.runs.store import StorageError
 from firmware_protocol import messages as m
+from firmware_protocol.frame import Decoder
 from firmware_protocol.messages import RESET, SET
 from firmware_protocol.wire import OpClass
 from sim_chip.board import Board, Setup
@@ -93,11 +95,44 @@ def test_every_kind_of_pulse_is_counted_at_its_device(bench):
     assert bench.journal.unaccounted(1) == 0
 
 
+PULSING = {m.Pulse, m.PulseMap, m.Sweep, m.StartProgram, m.StartScan}
+
+
 def test_no_request_that_pulses_bypasses_the_journal():
     """A new kind of pulse must be added to the journaled board before it can be used there."""
     unpulsed = {m.Wait, m.SetRail, m.StoreLimits}
     effects = {request for request in m.REQUESTS if request.CLASS is OpClass.EFFECT} - unpulsed
-    assert effects == {m.Pulse, m.PulseMap, m.Sweep, m.StartProgram, m.StartScan}
+    assert effects == PULSING
+
+
+class Overheard(Endpoint):
+    """A line on which each pulsing request is held against the open entries just before the board has it."""
+
+    def __init__(self, board, journal):
+        super().__init__("sim://overheard", board)
+        self._journal, self._decoder = journal, Decoder()
+        self.heard = []
+
+    def write(self, data):
+        """Look into the journal, as it is on the disk, then pass the bytes on."""
+        for frame in self._decoder.feed(data):
+            if (request := m.REQUEST_BY_OPCODE.get(frame.opcode)) in PULSING:
+                name, array = request.__name__, request.unpack(frame.payload).array
+                entries = self._journal.open_entries(1)
+                self.heard.append(((name, array), [(e.intent.request, e.intent.array) for e in entries]))
+        super().write(data)
+
+
+def test_whatever_pulses_has_its_open_entry_at_the_moment_it_is_sent(bench, tmp_path):
+    with Journal(tmp_path) as reader, Link(line := Overheard(bench.board, reader)) as link:
+        chip = Chip(JournaledBoard(link, bench.journal, "run-1"))
+        chip.pulse(1, PULSE, CORNER)
+        chip.pulse_each(2, RESET, np.where(np.eye(64) > 0, 1.2, np.nan), np.full((64, 64), 5.0), 1e-6)
+        chip.sweep(1, 9, 8, SET, np.linspace(0.1, 0.5, 7), 1.0, 1e-5)
+        program(chip, 0, TARGET, mask=np.eye(64) > 0)
+        scan(chip, 2, on_board=True)
+    assert {name for (name, _), _ in line.heard} == {request.__name__ for request in PULSING}
+    assert all(entries == [sent] for sent, entries in line.heard), line.heard
 
 
 def test_the_intent_is_on_the_disk_before_anything_is_sent(bench, monkeypatch):
