@@ -19,9 +19,9 @@ from chipctl.cli.stopping import finishing_first
 from chipctl.programming import ProgramProgress, ProgramReport, check_schedule, check_targets
 from chipctl.progress import Stage
 from chipctl.runs.journal import JOURNAL, Counts, Journal
-from chipctl.runs.programmed import KIND, Forecast, Plan, Watch, begin, carry_out, forecast
+from chipctl.runs.programmed import KIND, Forecast, Plan, Watch, begin, carry_out, forecast, has_plan
 from chipctl.runs.record import RunRecord
-from chipctl.runs.store import Run, list_runs
+from chipctl.runs.store import Run, StorageError, list_runs
 from chipctl.schedules import named
 from chipctl.settings import Settings
 from chipctl.tables import load_map
@@ -151,17 +151,27 @@ def _left(report: ProgramReport) -> dict[str, int]:
 
 @contextmanager
 def saying_how_to_go_on(path: Path) -> Iterator[None]:
-    """If the block ends before its work is done, say which command goes on with it."""
+    """If the block ends before its work is done, say which command goes on with it, or that none needs to."""
     try:
         yield
     except BaseException as error:
         if path.exists():
-            words = f"go on with: chipctl resume {path}"
+            words = _how_to_go_on(path)
             if isinstance(error, KeyboardInterrupt):
                 remark(words)
             else:
                 error.add_note(words)
         raise
+
+
+def _how_to_go_on(path: Path) -> str:
+    try:
+        planned = has_plan(Run.open(path))
+    except StorageError:
+        planned = True
+    if planned:
+        return f"go on with: chipctl resume {path}"
+    return f"nothing was pulsed; {path.name} is not gone on with: start anew with `chipctl program`"
 
 
 def conclude(facts: dict[str, Any], least: float, *, as_json: bool) -> None:

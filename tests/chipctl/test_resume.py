@@ -360,3 +360,14 @@ def test_a_disk_that_fills_while_programming_loses_nothing(place, monkeypatch):
     unplaced = sum(entry.done.unknown for entry in place.entries())
     assert np.all(placed <= place.counters[0])
     assert placed.sum() + unplaced == place.counters.sum()
+
+
+def test_a_disk_that_fills_before_the_plan_is_kept_is_no_run_to_go_on_with(place, monkeypatch):
+    def full(*_, **__):
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr("chipctl.runs.programmed.Run.save", full)
+    said = place.program(fails=StorageError)
+    assert "start anew with `chipctl program`" in said
+    assert "chipctl resume" not in said
+    assert place.counters.sum() == 0
