@@ -22,7 +22,6 @@ from chipctl.memory.writing import Writer
 from chipctl.planner import Plan, plan
 from chipctl.profile import FaultMap
 from chipctl.progress import Progress
-from chipctl.runs.log import bind_operation
 from chipctl.schedules import PulseSchedule
 
 LEAST_LIKENESS = 0.8
@@ -107,7 +106,7 @@ def store(
     sizes = (given.shape[1], *how.hidden, given.shape[1])
     where = plan(sizes, faults, spread=how.spread)
     rule = how.rule or (_binary(how) if is_binary else _CONTINUOUS)
-    with bind_operation("train"), progress.stage(f"train {'-'.join(map(str, sizes))}", 0):
+    with progress.stage(f"train {'-'.join(map(str, sizes))}", 0):
         layers = train(given, sizes, boxes(where.placement, faults), rule).layers
     writer = Writer(chip, where.placement, layers, faults, how.schedule, progress)
     writer(0)
@@ -142,7 +141,7 @@ def fault_maps(chip: Chip, how: Storing, progress: Progress) -> dict[int, FaultM
     for array in range(chip.arrays):
         if chip.profile.arrays[array].scanned is None or how.rescan:
             steps = 2 * len(how.scan.set_volts)
-            with bind_operation("scan"), progress.stage(f"scan array {array}", steps) as tell:
+            with progress.stage(f"scan array {array}", steps) as tell:
                 chip.measure_zero(array)
                 scan(chip, array, how.scan, lambda p: tell(p.step), on_board=True)
     return {array: chip.profile.fault_map(array) for array in range(chip.arrays)}

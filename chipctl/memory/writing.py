@@ -12,7 +12,6 @@ from chipctl.profile import FaultMap
 from chipctl.program_report import ProgramReport
 from chipctl.programming import program
 from chipctl.progress import Progress
-from chipctl.runs.log import bind_operation
 from chipctl.schedules import PulseSchedule
 
 
@@ -69,7 +68,7 @@ class Writer:
 
     def _program(self, array: int, target: ArrayTarget) -> Written:
         total = int(np.count_nonzero(target.mask))
-        with bind_operation("program"), self.progress.stage(f"program array {array}", total) as tell:
+        with self.progress.stage(f"program array {array}", total) as tell:
             report = program(
                 self.chip,
                 array,

@@ -7,9 +7,10 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def test_the_readmes_python_runs(capsys):
-    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     names = {}
-    exec(block, names)  # our own text
+    for block in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL):
+        exec(block, names)  # our own text
     assert names["amps"].shape == (64,)
     assert names["report"].verified[~names["faults"].stuck].mean() > 0.9
+    assert (names["result"].final == names["patterns"]).all()
     assert capsys.readouterr().out == ""
