@@ -311,6 +311,10 @@ class Journal:
         """All effects of a run, oldest first."""
         return self._entries("run = ?", run)
 
+    def entries_since(self, chip: int, total: int) -> list[Entry]:
+        """The effects on a chip, by any run, that began when the board counted `total` pulses or later."""
+        return self._entries("chip = ? AND total_before >= ?", chip, total)
+
     def chip_of(self, run: str) -> int | None:
         """The number of the chip that a run worked on; None if it came to no effect."""
         rows = self._rows("SELECT chip FROM entry WHERE run = ? ORDER BY id DESC LIMIT 1", run)

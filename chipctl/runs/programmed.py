@@ -10,7 +10,7 @@ import structlog
 from numpy.typing import NDArray
 
 from chipctl.chip import Chip, Siemens
-from chipctl.errors import ProgrammingError
+from chipctl.errors import LinkError, ProgrammingError
 from chipctl.profile import ChipProfile
 from chipctl.program_report import ProgramProgress, ProgramReport
 from chipctl.programming import program
@@ -73,6 +73,7 @@ def begin(run: Run, chip: Chip, plan: Plan) -> None:
         target=(plan.target, "S"),
         mask=(plan.mask, "1"),
         on_host=(plan.on_host, "1"),
+        total_pulses=(chip.board.state().total_pulses, "1"),
     )
 
 
@@ -138,12 +139,12 @@ def carry_out(run: Run, chip: Chip, plan: Plan, journal: Journal, watch: Watch) 
         )
     except ProgrammingError as error:
         if isinstance(error.report, ProgramReport):
-            joined = _over_all(plan, now, error.report, journal.entries(run.path.name))
+            joined = _over_all(plan, now, error.report, _given(run, chip, plan, journal))
             _keep(run, f"ended{len(run.record.resumed)}/array{plan.array}", joined, None)
         if watch.stop_wanted():
             raise KeyboardInterrupt from None
         raise
-    report = _over_all(plan, now, report, journal.entries(run.path.name))
+    report = _over_all(plan, now, report, _given(run, chip, plan, journal))
     readback = chip.read(plan.array, reads=1)
     _keep(run, f"{_REPORT}{plan.array}", report, readback)
     return Programmed(report, readback)
@@ -166,13 +167,13 @@ def _told(chip: Chip, watch: Watch) -> Callable[[ProgramProgress], None]:
 
 
 def _over_all(
-    plan: Plan, before: Siemens | None, report: ProgramReport, entries: list[Entry]
+    plan: Plan, before: Siemens | None, report: ProgramReport, given: tuple[Counts, Counts, int]
 ) -> ProgramReport:
     """The report of this process as one over all of them: pulses as the journal has them.
 
     Of devices that were not touched again it tells the reading by which they were judged.
     """
-    pulses, set_pulses, unknown = pulses_of(entries, plan.mask.shape)
+    pulses, set_pulses, unknown = given
     again = report.mask
     judged = report.final if before is None else np.where(again, report.final, before)
     return replace(
@@ -184,6 +185,21 @@ def _over_all(
         reset_pulses=pulses - set_pulses,
         unplaced_pulses=unknown,
     )
+
+
+def _given(run: Run, chip: Chip, plan: Plan, journal: Journal) -> tuple[Counts, Counts, int]:
+    """The run's pulses as of `pulses_of`, those among the unknown that the board counted since the run began
+    and the journal has no entry of: it was lost, or another host was at work on the chip in between."""
+    pulses, set_pulses, unknown = pulses_of(journal.entries(run.path.name), plan.mask.shape)
+    begun = int(run.load(f"{_PLAN}{plan.array}")["total_pulses"][0])
+    try:
+        total = chip.board.state().total_pulses
+    except LinkError:
+        return pulses, set_pulses, unknown
+    number = journal.known_chip(chip.profile.serial, total)
+    since = [] if number is None else journal.entries_since(number, begun)
+    known, _, as_number = pulses_of(since, plan.mask.shape)
+    return pulses, set_pulses, unknown + max(0, total - begun - int(known.sum()) - as_number)
 
 
 def pulses_of(entries: list[Entry], shape: tuple[int, int]) -> tuple[Counts, Counts, int]:
@@ -303,7 +319,8 @@ def _experience(chip: Chip, schedule: PulseSchedule, history: list[Run]) -> Cost
         return nearest
     mean = float(np.mean(pulses))
     seconds = nearest.seconds * mean / nearest.pulses
-    return Cost(mean, seconds, f"{len(pulses)} earlier runs by this policy on this chip")
+    runs = "one earlier run" if len(pulses) == 1 else f"{len(pulses)} earlier runs"
+    return Cost(mean, seconds, f"{runs} by this policy on this chip")
 
 
 def _pulses_each(run: Run, chip: Chip, schedule: PulseSchedule) -> float | None:

@@ -137,6 +137,20 @@ def test_what_a_fresh_reading_finds_within_tolerance_is_not_pulsed_again(place, 
     assert not np.any(pulsed & ~left)
 
 
+def test_pulses_that_a_lost_journal_told_of_are_reported_as_unplaced(place, monkeypatch):
+    """Moved away, as a damaged one is to be; another array's run before and one after are no part of it."""
+    place.program("--array", 1)
+    interrupted(monkeypatch, place, when=lambda job: job.verified > 3000, error=RuntimeError("a bug"))
+    run = place.run.path
+    (place.runs / "journal.sqlite").rename(place.folder / "damaged")
+    place.program("--array", 2)
+    facts = json.loads(place("resume", run, "--json"))
+    kept = Run.open(run).load("programming/array0")
+    placed = kept["set_pulses"][0] + kept["reset_pulses"][0]
+    assert facts["unplaced_pulses"] > 1000
+    assert placed.sum() + facts["unplaced_pulses"] == place.counters[0].sum()
+
+
 def test_every_job_of_the_host_loop_is_in_the_journal(place):
     place.program("--on-host")
     entries = place.entries()
