@@ -48,9 +48,10 @@ class Answers:
         self._known: dict[str, tuple[Any, float]] = {}
         if path.exists():
             self.learn(path)
+        self._kept = set(self._known)
 
     def learn(self, path: Path) -> None:
-        """Take the answers of another file for true, without keeping them."""
+        """Take the answers of another file for true; those that are asked for are kept in this one too."""
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 record = json.loads(line)
@@ -64,13 +65,16 @@ class Answers:
         return None if known is None else Answer(task, *known)
 
     def keep(self, answer: Answer) -> None:
-        """Append it to the file."""
+        """Append it to the file, if it is not there."""
         key, seconds = answer.task.key, round(answer.seconds, 2)
+        if key in self._kept:
+            return
         line = json.dumps({"key": key, "value": answer.value, "seconds": seconds}, ensure_ascii=False)
         cut = self._path.exists() and not self._path.read_bytes().endswith(b"\n")
         with self._path.open("a", encoding="utf-8") as file:
             file.write(("\n" if cut else "") + line + "\n")
         self._known[key] = (answer.value, seconds)
+        self._kept.add(key)
 
 
 def measure(tasks: Iterable[Task], known: Answers, spread: Spread = map) -> Iterator[Answer]:
@@ -84,6 +88,7 @@ def measure(tasks: Iterable[Task], known: Answers, spread: Spread = map) -> Iter
         if found is None:
             unknown.append(same[0])
         else:
+            known.keep(found)
             yield from (Answer(task, found.value, found.seconds) for task in same)
     for found in spread(answer, unknown):
         known.keep(found)

@@ -73,10 +73,11 @@ def _measured(
 
 
 def keep_record(folder: Path, outcome: dict[str, Any]) -> None:
-    """Write what `record` gave into a folder of results, one file a study and scale."""
+    """Write what `record` gave, but not where the run is, into a folder: one file a study and scale."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{outcome['name']}-{outcome['scale']}.json"
-    text = json.dumps(outcome, indent=1, ensure_ascii=False) + "\n"
+    kept = {name: value for name, value in outcome.items() if name not in ("run", "report")}
+    text = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
     replace_file(path, text.encode())
 
 

@@ -59,11 +59,12 @@ def test_a_line_cut_short_by_a_kill_is_asked_again_and_the_file_stays_whole(tmp_
     assert asked == []
 
 
-def test_answers_of_another_run_are_believed_but_not_kept(tmp_path):
+def test_answers_of_another_run_are_believed_and_kept_with_the_new_ones(tmp_path):
     squares(8, path=tmp_path / "old.jsonl")
     known = Answers(tmp_path / "new.jsonl")
     known.learn(tmp_path / "old.jsonl")
     asked.clear()
     assert [a.value for a in measure([Square(8), Square(2)], known)] == [64, 4]
     assert asked == [2]
-    assert (tmp_path / "new.jsonl").read_text(encoding="utf-8").count("\n") == 1
+    assert squares(2, 8, path=tmp_path / "new.jsonl") == {2: 4, 8: 64}
+    assert asked == [2]
