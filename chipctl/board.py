@@ -67,6 +67,16 @@ class Board(Protocol):
         """What no pulse may exceed."""
         ...
 
+    @property
+    def runs_jobs(self) -> bool:
+        """Whether it writes and verifies, scans and recalls by itself."""
+        ...
+
+    @property
+    def unpromised(self) -> dict[str, str]:
+        """What it cannot promise, and what stands in for it."""
+        ...
+
     def tighten(self, limits: m.Limits) -> None:
         """Lower the limits for this session."""
         ...
@@ -225,6 +235,16 @@ class NativeBoard:
         if self._limits is None:
             self._limits = self._link.request(m.GetLimits())
         return self._limits
+
+    @property
+    def runs_jobs(self) -> bool:
+        """It does."""
+        return True
+
+    @property
+    def unpromised(self) -> dict[str, str]:
+        """Nothing that the `Board` says."""
+        return {}
 
     def tighten(self, limits: m.Limits) -> None:
         """Lower the limits for this session."""

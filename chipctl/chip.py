@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from chipctl.a0_board import SCHEME, A0Board, A0Place
 from chipctl.bench import ChipBook, RailState, rail_states
 from chipctl.board import Board, NativeBoard, Region
 from chipctl.converters import SPAN, Columns, Dac, Readout, dac_of, readout_of
@@ -151,7 +153,7 @@ class Chip:
         measure = Measure(first, least, input_bits, reads, balanced)
         columns, line = self.columns(array), self._product_line(array)
         if line is None and not columns.is_calibrated:
-            return self.product(array, row_volts, measure).amps
+            return self.product(array, row_volts, measure).amps / columns.read_ratio
         amps = calibrated_product(self.board, columns, array, row_volts, measure).amps
         return amps if line is None else line.undo(amps)
 
@@ -258,7 +260,8 @@ class Chip:
                 f"array {array}: the current of row {row}, column {col} was beyond the ADC's range at "
                 f"{np.asarray(volts)[int(np.argmax(codes))]:g} V; sweep to lower voltages"
             )
-        return self.columns(array).amps(codes[:, None], gains[:, None], slice(col, col + 1))[:, 0]
+        columns = replace(self.columns(array), read_ratio=1.0)  # these are no reads
+        return columns.amps(codes[:, None], gains[:, None], slice(col, col + 1))[:, 0]
 
     def pulse_codes(
         self, direction: int, volts: ArrayLike, gate_volts: ArrayLike
@@ -379,13 +382,18 @@ def connect(address: str, profile: ChipProfile | None = None) -> Iterator[Chip]:
     """The chip at `address`; its outputs are zeroed when the block ends, however it ends.
 
     Args:
-        address: A serial device path, `socket://host:port`, or `sim://?preset=good&seed=7`.
+        address: A serial device path, `socket://host:port`, or `sim://?preset=good&seed=7`;
+            that of an A0 board with `a0+` before it.
         profile: What was measured on this chip before.
 
     Raises:
         LinkError: No board there, or it is in use.
         ProtocolError: The board speaks another protocol version, or the profile is another chip's.
     """
+    if address.startswith(SCHEME):
+        with A0Board(A0Place.of(address)).session() as board:
+            yield Chip(board, profile)
+        return
     with Link(open_transport(address)) as link:
         try:
             yield Chip.over(link, profile)

@@ -47,7 +47,8 @@ def program(  # noqa: PLR0913 - what, how, by whom, and who is told
         schedule: The policy; `chipctl.schedules` has some by name.
         on_progress: Called a few times a second.
         on_host: Decide on every pulse here, for a board that only reads and pulses, and not in one job on
-            the board. The decisions are the same; it takes a hundred times the bytes on the wire.
+            the board. The decisions are the same; it takes a hundred times the bytes on the wire. A board
+            that runs no jobs is always served so.
 
     Raises:
         ValueError: A target or voltage is outside what the chip takes; nothing was sent.
@@ -64,7 +65,7 @@ def program(  # noqa: PLR0913 - what, how, by whom, and who is told
     target = np.asarray(target, np.float64)
     check_targets(chip, array, target, mask)
     check_schedule(chip, schedule)
-    kind = HostWriting if on_host else BoardWriting
+    kind = HostWriting if on_host or not chip.board.runs_jobs else BoardWriting
     writing = kind(chip, array, target, schedule, on_progress or (lambda _: None))
     report = writing.bring(mask)
     return _revisited(writing, report) if schedule.revisits.most else report

@@ -80,6 +80,7 @@ def describe(chip: Chip) -> dict[str, dict[str, Any]]:
             "log_lost": bool(state.log_lost),
             "limits_lost": bool(state.limits_lost),
         },
+        **({"not promised by this board": chip.board.unpromised} if chip.board.unpromised else {}),
     }
 
 

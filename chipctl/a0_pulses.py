@@ -1,0 +1,159 @@
+"""Pulses of an A0 board: checked here, since the board checks nothing, and followed by 0 V on every path.
+
+Behind the last packet of a batch go the words that zero pulse and gate rail, before the reply is waited for:
+if this process ends now, the board still gets them. The packets before it move nothing, so the rails carry a
+pulse's voltage only while the board gives the pulses. The board keeps the codes of a batch; all 64 packets
+are always sent, and afterwards those that held anything are overwritten by skips, so that a packet lost on
+the line leaves devices out instead of giving them the voltages of the batch before.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chipctl import a0_facts as facts
+from chipctl.a0_line import A0Line
+from chipctl.a0_power import QUIET, A0Power
+from chipctl.errors import LinkError, OutcomeUnknown
+from firmware_protocol import a0
+from firmware_protocol import a0_words as w
+from firmware_protocol.a0_wire import LINES, Command
+from firmware_protocol.bulk import Ints
+from firmware_protocol.messages import RESET, SET, Limits
+
+FEW_PULSES: Final = 16
+"""Up to so many devices are pulsed one by one, each with its own reply; more, in a batch of 64 packets."""
+
+_SET_UP_S: Final = 200e-6
+"""Most time that goes into a pulse besides its width (the lab saw 40 µs)."""
+
+
+class A0Pulser:
+    """Gives pulses, after the limits of this host."""
+
+    def __init__(self, line: A0Line, power: A0Power, limits: Limits) -> None:
+        self._line, self._power = line, power
+        self.limits = limits
+        self.given = 0
+        """Pulses confirmed, and those of batches of which that is not known."""
+        self._held = np.zeros((2 * LINES, LINES), np.int64)
+        """Codes that the board's buffers may hold: voltages, then gates."""
+
+    def start(self) -> None:
+        """After power-up: nobody knows what the buffers hold, so skip everything in them."""
+        self._held[:] = 1
+        self._clear_buffers(array=0)
+
+    def pulse_map(self, array: int, direction: int, width_ns: int, volt_codes: Ints, gate_codes: Ints) -> int:
+        """Give each device its own pulse; where either code is 0, none. Returns how many.
+
+        Raises:
+            ValueError: Above a limit; nothing was sent.
+            OutcomeUnknown: The board did not confirm.
+        """
+        chosen = (volt_codes != 0) & (gate_codes != 0)
+        self._check(array, direction, width_ns, volt_codes[chosen], gate_codes[chosen])
+        count = int(np.count_nonzero(chosen))
+        if not count:
+            return 0
+        fine = width_ns <= facts.INFO.fine_width_ns
+        with self._zeroed_after():
+            self._make_ready(width_ns if fine else facts.TICK_NS)
+            if fine and count > FEW_PULSES:
+                codes = np.concatenate([volt_codes, gate_codes])
+                codes = np.where(np.concatenate([chosen, chosen]), codes - facts.OFFSET_CODES, w.SKIP_CODE)
+                self._give_batch(array, direction, width_ns, codes)
+            else:
+                for row, col in np.argwhere(chosen):
+                    codes_of = int(volt_codes[row, col]), int(gate_codes[row, col])
+                    self._give_one(array, direction, width_ns, (int(row), int(col)), codes_of)
+        if self.limits.pulses_per_second:
+            time.sleep(count / self.limits.pulses_per_second)
+        return count
+
+    def check_count(self, count: int) -> None:
+        """Refuse more pulses per device than the limit."""
+        if not 1 <= count <= self.limits.pulses_per_device:
+            raise ValueError(f"{count} pulses: a device gets 1 to {self.limits.pulses_per_device} at a time")
+
+    def _check(
+        self, array: int, direction: int, width_ns: int, volts: NDArray[np.int64], gates: NDArray[np.int64]
+    ) -> None:
+        limits, info = self.limits, facts.INFO
+        if not 0 <= array < facts.ARRAYS or direction not in (SET, RESET):
+            raise ValueError(f"no array {array} or direction {direction} on the A0 board")
+        tick = info.tick_ns if width_ns <= info.fine_width_ns else info.coarse_tick_ns
+        if not 0 < width_ns <= limits.width_ns or width_ns % tick:
+            raise ValueError(f"pulse width {width_ns} ns is above the limit or not a multiple of {tick} ns")
+        ground = facts.true_code(0.0)
+        most = limits.set_code if direction == SET else limits.reset_code
+        for name, codes, top in (("pulse", volts, most), ("gate", gates, limits.gate_code)):
+            if codes.size and not ground <= codes.min() <= codes.max() <= top:
+                raise ValueError(f"{name} codes must lie within {ground} to {top}")
+
+    @contextlib.contextmanager
+    def _zeroed_after(self) -> Iterator[None]:
+        """Pulse and gate rail at 0 V and all switches off, however the block ends."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(LinkError):
+                self._power.quiet()
+                self._power.disconnect()
+            raise
+        self._power.quiet()
+        self._power.disconnect()
+
+    def _make_ready(self, width_ns: int) -> None:
+        self._power.forget_columns()
+        self._power.disconnect()
+        self._power.quiet()
+        start = w.Control().write_start
+        ticks = round(width_ns / facts.TICK_NS)
+        # read counts as the lab's client has them while it writes
+        self._power.control(replace(w.Control(), read_start=0x80, read_end=1, write_end=start + ticks))
+        self._power.reset_engine()
+
+    def _give_batch(self, array: int, direction: int, width_ns: int, codes: Ints) -> None:
+        """All 64 packets; `codes` (128, 64) as sent."""
+        rows = range(0, a0.LAST_ROW, 2)
+        packets = [a0.PulseRows(array, direction, row, w.pack_codes(codes[row : row + 2])) for row in rows]
+        last = a0.PulseRows(array, direction, a0.LAST_ROW, w.pack_codes(codes[a0.LAST_ROW :]))
+        count = int(np.count_nonzero(codes[:LINES]))
+        self._line.get_in_step()
+        self._held[:] = codes
+        self._line.tell(packets)
+        self._confirmed(last, count, width_ns)
+        self._clear_buffers(array)
+
+    def _give_one(
+        self, array: int, direction: int, width_ns: int, place: tuple[int, int], codes: tuple[int, int]
+    ) -> None:
+        volt, gate = (code - facts.OFFSET_CODES for code in codes)
+        if width_ns <= facts.INFO.fine_width_ns:
+            self._confirmed(a0.Pulse(array, *place, direction, volt, gate), 1, width_ns)
+        else:
+            zero, width_us = facts.sent_code(facts.true_code(0.0)), width_ns // 1000
+            self._confirmed(a0.TimedPulse(array, *place, direction, volt, gate, zero, width_us), 1, width_ns)
+
+    def _confirmed(self, command: Command, count: int, width_ns: int) -> None:
+        self._line.get_in_step()
+        self.given += count
+        try:
+            self._line.ask(command, count * (_SET_UP_S + width_ns * 1e-9), QUIET)
+        except LinkError as error:
+            raise OutcomeUnknown(
+                f"the A0 board did not confirm {count} pulses: all, some or none; read the devices ({error})"
+            ) from error
+
+    def _clear_buffers(self, array: int) -> None:
+        """Overwrite what the buffers hold by skips; the last packet would start a batch and is left out."""
+        nothing = w.pack_codes(np.zeros((2, LINES), np.int64))
+        rows = [row for row in range(0, a0.LAST_ROW, 2) if self._held[row : row + 2].any()]
+        self._line.tell([a0.PulseRows(array, SET, row, nothing) for row in rows])
+        self._held[: a0.LAST_ROW] = 0
