@@ -384,8 +384,13 @@ class WiredChip:
         return Direction.SET if to_row else Direction.RESET
 
     def _write_pulse(self) -> None:
-        """Pulse all selected devices of the arrays that are not held safe, as rails and switches are."""
-        direction = self.connected_direction() if self.level(w.WRITE_INTERNAL) else None
+        """Pulse all selected devices of the arrays that are not held safe, as rails and switches are.
+
+        Timed by the chip; gates have their voltage through CONNECT_COLUMN. What WRITE_EXTERNAL would time by
+        its pins takes a host milliseconds and is not modelled.
+        """
+        gated = self.level(w.WRITE_INTERNAL) and self.level(w.CONNECT_COLUMN)
+        direction = self.connected_direction() if gated else None
         if direction is None:
             return
         for array, safe_not in enumerate(w.FORCE_SAFE_NOTS):

@@ -250,7 +250,7 @@ class Ramp:
         """Voltages and gates of the next batch; `short` (rows, cols) S is how far cells have to go."""
         tolerance = np.where(self.members, self.ramps.tolerance_in, self.ramps.tolerance_out)
         done = short <= tolerance
-        self.volts[done], self.gates[done] = self.v[0], self.g[0]
+        self.volts[done], self.gates[done], self.retries[done] = self.v[0], self.g[0], 0
         self.members = ~done
         active = self.members & (self.retries <= self.ramps.most_retries)
         given = np.where(active, self.volts, 0.0), np.where(active, self.gates, 0.0)

@@ -1,5 +1,9 @@
 """The A0 board to the level of pins, registers, scan chains, DAC words, clocks and FIFOs, without a line."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,7 +15,13 @@ from sim_chip.a0_mcu import A0Mcu
 from sim_chip.board import Board, Setup
 from sim_chip.chip import VirtualChip
 from sim_chip.presets import preset
-from tests.sim_chip import a0_sequences as s
+
+_spec = importlib.util.spec_from_file_location("a0_sequences", Path(__file__).with_name("a0_sequences.py"))
+assert _spec is not None
+assert _spec.loader is not None
+s = importlib.util.module_from_spec(_spec)
+sys.modules["a0_sequences"] = s
+_spec.loader.exec_module(s)
 
 LSB_VOLTS = 3.5 / 1023
 ONE = np.zeros((64, 64))
@@ -368,7 +378,10 @@ def test_a_pulse_driven_by_pins_is_the_firmwares():
         for channel, volts in ((6, 1.2), (5, 2.5))
     ]
     switches = s.high("B10,B9,E8,G8,A15")
-    by_pins.call([*s.PADS, *s.high("H3"), *lines, *s.low("H3"), *switches, *rails, *s.pulsed(Pin("E", 1))])
+    by_pins.call([*s.PADS, *s.high("H3"), *lines, *s.low("H3"), *switches, *rails])
+    by_pins.call([*s.low("A15"), *s.pulsed(Pin("E", 1))])  # gates without their voltage
+    assert not chip_of(by_pins).pulse_counts(0).any()
+    by_pins.call([*s.high("A15"), *s.pulsed(Pin("E", 1))])
     assert chip_of(by_pins).conductance_units(0)[20, 41] == chip_of(by_firmware).conductance_units(0)[20, 41]
     assert chip_of(by_pins).pulse_counts(0).sum() == 1
     assert wired(by_pins).unsafe_pulses == 0
@@ -503,12 +516,12 @@ def test_write_and_verify_reaches_what_the_real_board_shows():
     weights = np.clip(np.random.default_rng(1).normal(0, 0.35, (64, 32)), -1, 1)
     target, mask = np.zeros((64, 64)), np.zeros((64, 64), bool)
     target[:, 0::2], target[:, 1::2] = np.maximum(weights, 0) * 1e-4, np.maximum(-weights, 0) * 1e-4
-    mask[:16, :16] = True
-    found, steps = client.tune(target, mask, s.Ramps(most_steps=90))
+    mask[:44, :44] = True
+    found, steps = client.tune(target, mask, s.Ramps(most_steps=110))
     error = np.abs(found - target)[mask]
-    assert steps == 90
-    assert 0.80 <= (error <= 4e-6).mean() <= 0.93
-    assert (error <= 10e-6).mean() >= 0.92
+    assert steps == 110
+    assert 0.80 <= (error <= 4e-6).mean() <= 0.89
+    assert 0.97 <= (error <= 10e-6).mean() <= 0.996
     assert not chip_of(client.link).pulse_counts(0)[~mask].any()
     assert wired(client.link).unsafe_pulses == 0
 

@@ -1,18 +1,26 @@
 """The client's sequences against a served A0 board, over a pty and TCP, with the client's own time-outs."""
 
 import contextlib
+import importlib.util
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from firmware_protocol import a0
 from sim_chip import cli
-from tests.sim_chip import a0_sequences as s
+
+_spec = importlib.util.spec_from_file_location("a0_sequences", Path(__file__).with_name("a0_sequences.py"))
+assert _spec is not None
+assert _spec.loader is not None
+s = importlib.util.module_from_spec(_spec)
+sys.modules["a0_sequences"] = s
+_spec.loader.exec_module(s)
 
 
 @contextlib.contextmanager
