@@ -23,10 +23,16 @@ _MARGIN = 0.01
 _NEAR_END = 5.0
 """Codes: several times the noise."""
 _MOST_CUT = 0.2
+_MOST_BETWEEN = 1.0
+"""Codes by which the curve between knots may be unknown: an ADC that answers in wide flat steps can't be made
+good by what it answers at knots, however well these are known."""
 _STEPS, _QUICK_STEPS = 65, 33
 _BATCHES = 4
 _READS, _QUICK_READS = 256, 64
 """Conversions per batch; batches tell the noise of a mean."""
+
+
+_BETWEEN = "root mean square of what every other knot misses of the knot in between"
 
 
 @dataclass(frozen=True)
@@ -58,15 +64,18 @@ class AdcCurves:
         bent = np.abs(left).max(axis=1)
         excess = self.codes - self.ideal_codes
         return {
-            "gain": Quantity.of(gain, sigma / spread, "1", "adc", about="codes per volt over nominal").within(
+            "gain": Quantity.of(gain, sigma / spread, "1", "adc", about="codes per volt over nominal").asked(
                 1 - GAIN_ERROR, 1 + GAIN_ERROR
             ),
             "offset_codes": Quantity.of(
                 offset, sigma / np.sqrt(self.ideal_codes.size), "code", "adc", about="at mid-scale"
-            ).within(-OFFSET_CODES, OFFSET_CODES),
+            ).asked(-OFFSET_CODES, OFFSET_CODES),
             "inl_codes": Quantity.of(
                 bent, sigma, "code", "adc", about="largest distance from the best straight line"
-            ).within(None, BENT_CODES),
+            ).asked(None, BENT_CODES),
+            "between_codes": Quantity.of(
+                _left_between(self.ideal_codes, excess), sigma, "code", "adc", about=_BETWEEN
+            ).within(None, _MOST_BETWEEN),
             "answered_codes": Quantity.of(
                 self.codes, self.sigma_codes, "code", "adc", "knot", about="mean answer to the test input"
             ),
@@ -100,7 +109,7 @@ class AdcCurves:
                     self.ideal_codes, excess[adc], bars, color=color, lw=1, label=f"ADC {adc} of the array"
                 )
             axes.set(xlabel="ideal code", ylabel="answer − ideal / codes")
-            axes.legend(loc="best", ncols=4)
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
         return drawing.markup
 
 
@@ -132,6 +141,16 @@ def measure_adcs(bench: Bench) -> AdcCurves:
         excess = np.interp(ideal[here], ideal[~here], (codes[place] - ideal)[~here])
         codes[place, here] = ideal[here] + excess
     return AdcCurves(ideal, codes, np.where(cut, np.nan, sigma))
+
+
+def _left_between(ideal: Floats, excess: Floats) -> Floats:
+    """Root mean square (4,) of the excess (4, knots) at odd knots less the line between even ones."""
+    return np.array(
+        [
+            np.sqrt(np.mean(np.square(each[1::2] - np.interp(ideal[1::2], ideal[::2], each[::2]))))
+            for each in excess
+        ]
+    )
 
 
 def _cut_off(codes: Floats, full_scale: int) -> NDArray[np.bool_]:

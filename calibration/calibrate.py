@@ -15,7 +15,7 @@ from chipctl.errors import ChipctlError, SaturationError
 from chipctl.faults import ScanSchedule
 from chipctl.profile import ChipProfile
 from chipctl.progress import Progress
-from chipctl.results import CalibrationResult, Verdict
+from chipctl.results import CalibrationResult
 from firmware_protocol.status import Fault
 
 
@@ -61,7 +61,7 @@ class Done:
 
     @property
     def passed(self) -> bool:
-        """Whether there is a result that may be used."""
+        """Whether there is a result and the chip is within its limits."""
         return self.result is not None and self.result.passed
 
 
@@ -77,8 +77,9 @@ def tasks_of(procedures: list[Procedure], arrays: list[int]) -> tuple[Task, ...]
 def calibrate(chip: Chip, order: Order, progress: Progress | None = None) -> Iterator[Done]:
     """Carry out tasks one after the other; each result is in `chip.profile` before it is handed out.
 
-    A task whose needs are not met by passed results is left out; one that this array does not let find
-    anything (too few devices that conduct, a column beyond the ADC) has a reason instead of a result.
+    A task whose needs are not met by usable results is left out; one that this array does not let find
+    anything (too few devices that conduct, a column beyond the ADC) has a reason instead of a result. A chip
+    outside its limits that was measured well goes on being measured.
     Changes devices only where a procedure says so, and then only those that the fault map does not name.
 
     Raises:
@@ -89,7 +90,7 @@ def calibrate(chip: Chip, order: Order, progress: Progress | None = None) -> Ite
     for number, task in enumerate(order.tasks):
         missing = _missing(chip.profile, task)
         if missing:
-            yield Done(task, None, None, f"needs {', '.join(missing)}, which has not passed")
+            yield Done(task, None, None, f"needs {', '.join(missing)}, which has no usable result")
             continue
         found = _measured(task, _bench(chip, task, order, number, progress))
         if isinstance(found, str):
@@ -118,12 +119,12 @@ def _measured(task: Task, bench: Bench) -> Calibrated | str:
 
 
 def _missing(profile: ChipProfile, task: Task) -> list[str]:
-    """Names of procedures that have no passed result for this task to build on."""
+    """Names of procedures that have no usable result for this task to build on."""
     return [
         name
         for name in task.procedure.needs
         if not any(
-            result is not None and result.passed
+            result is not None and result.usable
             for result in (profile.result(name, task.array), profile.result(name))
         )
     ]
@@ -154,6 +155,7 @@ class Freshness(StrEnum):
     FRESH = "fresh"
     NEVER = "never measured"
     FAILED = "failed"
+    """The measurement is in doubt; one of a chip outside its limits may be fresh."""
     OLD = "too old"
     CHANGED = "map changed"
     """The chip has been pulsed since, and the result holds for the map it was measured with."""
@@ -166,7 +168,7 @@ def freshness(
     result = profile.result(task.procedure.name, task.array)
     if result is None:
         return Freshness.NEVER
-    if result.verdict is not Verdict.PASS:
+    if not result.usable:
         return Freshness.FAILED
     if result.age(now) > timedelta(days=task.procedure.fresh_days):
         return Freshness.OLD

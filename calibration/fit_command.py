@@ -11,11 +11,12 @@ import numpy as np
 import typer
 from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
+from pydantic import JsonValue
 
 from calibration.calibrate_report import row_of
 from calibration.device_fit import LawFit, fit_reset, fit_set, louder
 from calibration.fit_tables import PulseFile, ReadFile, read_pulses, read_reads
-from calibration.fluctuation_fit import FluctuationLaw, Variances, fit_law
+from calibration.fluctuation_fit import FluctuationLaw, Variances, fit_law, misfit
 from calibration.thresholds import law_values, quality
 from chipctl.cli.options import AsJson
 from chipctl.cli.screen import print_json, print_table, remark
@@ -35,6 +36,11 @@ GATE_NAMES = ("threshold", "threshold_spread", "gain", "gain_spread", "set_jitte
 _LEAST_READS, _LEAST_DEVICES = 10, 10
 _BLOCK = 50
 """Reads whose own mean the deviations are taken from, so that slow drift does not count."""
+MOST_SIEMENS = 50e-6
+"""Read noise grows with conductance up to here (code of Mao et al. 2022); the law is fitted below."""
+_MOST_MISFIT = 4.0
+"""A law of the right form exceeds it once in two thousand times: χ² of 24 with six degrees of freedom."""
+_MISFIT = "χ² of eight classes of conductance about the law, over its degrees of freedom"
 _LOUDNESS_ROUNDS = 4
 _SHOWN = 5
 _NUMBERS = ("", "value", "uncertainty (1 σ)", "accepted", "")
@@ -78,14 +84,18 @@ def fit_command(
     ] = None,
     series_ohms: Annotated[
         float,
-        typer.Option(
-            min=0, help="In series with a device in the readings of pulses; 0 if taken off already."
-        ),
+        typer.Option(min=0, help="In series with a device in the readings; 0 if taken off already."),
     ] = 0.0,
     reading_error: Annotated[
         float,
         typer.Option(min=0, max=0.2, help="Share by which like readings may all be wrong: gain, linearity."),
     ] = 0.01,
+    converter_sigma: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Noise of TIA and ADC in one read, S (1 σ), where the file does not say; 0 if none."
+        ),
+    ] = 0.0,
     residuals: Annotated[
         Path | None, typer.Option("--residuals", metavar="CSV", help="Write every row's residual here.")
     ] = None,
@@ -96,12 +106,15 @@ def fit_command(
 
     The first line of the file names its columns, in SI units. **pulses**: device, direction (SET or RESET),
     volts, gate_volts, width_s, before_siemens, after_siemens; and, if known, before_sigma and after_sigma,
-    the uncertainties of the two readings. **reads**: device, siemens; at least ten reads of each device.
+    the uncertainties of the two readings. **reads**: device, siemens; and, if known, converter_sigma, the
+    noise of TIA and ADC in one read; at least ten reads of each device, which are used up to 50 µS.
     With `--profile` the laws are kept for the chip as a whole; arrays calibrated by themselves keep their
     own. What the data don't tell is left out. The exit status is 1 if a law does not fit.
     """
     fitted = (
-        _of_pulses(read_pulses(file, series_ohms)) if kind is Kind.PULSES else _of_reads(read_reads(file))
+        _of_pulses(read_pulses(file, series_ohms, reading_error))
+        if kind is Kind.PULSES
+        else _of_reads(read_reads(file), series_ohms, converter_sigma)
     )
     record = RunRecord.begin("fit", policy={"file": str(file), "kind": str(kind), "series_ohms": series_ohms})
     with Run(runs, record) as run:
@@ -206,39 +219,62 @@ def _draw_pulses(file: PulseFile, residual: Floats, sigma: Floats) -> Markup:
 # Reads
 
 
-def _of_reads(file: ReadFile) -> Fitted:
-    """The law of read noise, converter and all: nothing in the file tells them apart."""
+def _of_reads(file: ReadFile, series_ohms: float, converter_sigma: float) -> Fitted:
+    """The law of read noise of devices themselves, what is said of the converter taken off."""
+    seen, names, count = _variances(file, series_ohms, converter_sigma)
+    mean, variance, law = seen.mean_us, seen.variance_us2, fit_law(seen)
+    errors = np.sqrt(np.diag(law.covariance))
+    values = {
+        "slope": Quantity.of(law.slope, errors[0], "1", about="of ln σ over ln G").within(0.0, 1.5),
+        "offset": Quantity.of(law.offset, errors[1], "1", about="ln σ in µS at 1 µS").within(-5.0, -1.0),
+        "spread": Quantity.of(law.spread, errors[2], "1", about="of ln σ over devices").within(0.0, 1.5),
+        "misfit": Quantity.of(misfit(seen, law), np.nan, "1", about=_MISFIT).within(None, _MOST_MISFIT),
+    }
+    residual = 0.5 * np.log(variance / (law.sigma_us(mean) ** 2 + seen.noise_us2))
+    order = np.argsort(-np.abs(residual))[:_SHOWN]
+    worst = [("", names[at], f"ln σ {residual[at]:+.2f}", f"{law.spread:.2f}") for at in order]
+    table: dict[str, tuple[ArrayLike, str]] = {
+        "mean": (mean * 1e-6, "S"),
+        "sigma": (np.sqrt(variance) * 1e-6, "S"),
+        "converter_sigma": (np.sqrt(seen.noise_us2) * 1e-6, "S"),
+        "residual": (residual, "1"),
+    }
+    valid_for: dict[str, JsonValue] = {"reads": count, "most_siemens": MOST_SIEMENS, "devices": mean.size}
+    result = CalibrationResult.judged("fluctuation", values, valid_for=valid_for)
+    return Fitted((result,), table, worst, _draw_reads(mean, np.sqrt(variance), law, residual))
+
+
+def _variances(
+    file: ReadFile, series_ohms: float, converter_sigma: float
+) -> tuple[Variances, list[str], int]:
+    """What the reads say of the devices that the law can be held to, their names, and reads of each.
+
+    What lies in series makes a device's conductance and, twice as strongly, its changes look too small.
+
+    Raises:
+        ValueError: Too few reads or devices.
+    """
     short = [name for name, reads in file.reads.items() if len(reads) < _LEAST_READS]
     if short:
         raise ValueError(
             f"device {short[0]} has {len(file.reads[short[0]])} reads; at least {_LEAST_READS} of each are "
             "wanted, so leave out devices with fewer"
         )
-    names = [name for name, reads in file.reads.items() if reads.mean() > 0 and reads.var() > 0]
+    names = [
+        name for name, reads in file.reads.items() if 0 < reads.mean() <= MOST_SIEMENS and reads.var() > 0
+    ]
     if len(names) < _LEAST_DEVICES:
         raise ValueError(
-            f"{len(names)} devices with a positive mean that varies; {_LEAST_DEVICES} are wanted at least"
+            f"{len(names)} devices that vary around a mean above 0 and up to {MOST_SIEMENS * 1e6:g} µS, "
+            f"where the law ends; {_LEAST_DEVICES} are wanted at least"
         )
     count = min(len(file.reads[name]) for name in names)
     reads = np.stack([file.reads[name][:count] for name in names]) * 1e6
+    converter = file.converter or {}
+    noise = np.array([converter.get(name, converter_sigma**2) for name in names]) * 1e12
     mean, (variance, freedom) = reads.mean(axis=1), _within_blocks(reads)
-    law = fit_law(Variances(mean, variance, np.zeros(len(names)), freedom))
-    errors = np.sqrt(np.diag(law.covariance))
-    values = {
-        "slope": Quantity.of(law.slope, errors[0], "1", about="of ln σ over ln G").within(0.0, 1.5),
-        "offset": Quantity.of(law.offset, errors[1], "1", about="ln σ in µS at 1 µS").within(-5.0, -1.0),
-        "spread": Quantity.of(law.spread, errors[2], "1", about="of ln σ over devices").within(0.0, 1.5),
-    }
-    residual = 0.5 * np.log(variance) - np.log(law.sigma_us(mean))
-    order = np.argsort(-np.abs(residual))[:_SHOWN]
-    worst = [("", names[at], f"ln σ {residual[at]:+.2f}", f"{law.spread:.2f}") for at in order]
-    table: dict[str, tuple[ArrayLike, str]] = {
-        "mean": (mean * 1e-6, "S"),
-        "sigma": (np.sqrt(variance) * 1e-6, "S"),
-        "residual": (residual, "1"),
-    }
-    result = CalibrationResult.judged("fluctuation", values, valid_for={"reads": count})
-    return Fitted((result,), table, worst, _draw_reads(mean, np.sqrt(variance), law, residual))
+    own = 1.0 / (1.0 - mean * 1e-6 * series_ohms)
+    return Variances(mean * own, variance * own**4, noise * own**4, freedom), names, count
 
 
 def _within_blocks(reads: Floats) -> tuple[Floats, int]:

@@ -25,6 +25,8 @@ PULSE_COLUMNS = (
 SIGMA_COLUMNS = ("before_sigma", "after_sigma")
 """Optional, both or none: standard uncertainties of the readings, siemens."""
 READ_COLUMNS = ("device", "siemens")
+CONVERTER_COLUMN = "converter_sigma"
+"""Optional: standard deviation that TIA and ADC add to one read, siemens."""
 
 _MOST_SHOWN = 5
 """Bad lines named in one error."""
@@ -54,6 +56,8 @@ class ReadFile:
     """Repeated reads of a file, by device in the order of the file, siemens."""
 
     reads: dict[str, Floats]
+    converter: dict[str, float] | None
+    """Variance that the converter adds to a read of each device, S²; None if the file does not say."""
 
 
 def read_pulses(path: Path, series_ohms: float = 0.0, reading_error: float = 0.01) -> PulseFile:
@@ -98,11 +102,19 @@ def read_reads(path: Path) -> ReadFile:
     Raises:
         ValueError: As `read_pulses`.
     """
-    rows = _Rows(path, READ_COLUMNS, ())
-    siemens = rows.column("siemens", _siemens)
+    rows = _Rows(path, READ_COLUMNS, (CONVERTER_COLUMN,))
+    siemens, sigmas = rows.column("siemens", _siemens), None
+    if rows.has(CONVERTER_COLUMN):
+        sigmas = rows.column(CONVERTER_COLUMN, _between(0.0, 1e-3, "S"))
     rows.refuse_bad()
     names, devices = np.unique(rows.texts("device"), return_inverse=True)
-    return ReadFile({str(name): siemens[devices == place] for place, name in enumerate(names)})
+    places = {str(name): devices == place for place, name in enumerate(names)}
+    return ReadFile(
+        {name: siemens[place] for name, place in places.items()},
+        None
+        if sigmas is None
+        else {name: float(np.mean(sigmas[place] ** 2)) for name, place in places.items()},
+    )
 
 
 class _Rows:

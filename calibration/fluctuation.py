@@ -84,9 +84,9 @@ class Fluctuation:
         offset = Quantity.of(law.offset, sigma[1], "1", about="ln σ in µS of the median device at 1 µS")
         spread = Quantity.of(law.spread, sigma[2], "1", about="standard deviation of ln σ over devices")
         return {
-            "slope": Quantity.of(law.slope, sigma[0], "1", about="of ln σ over ln G").within(*window),
-            "offset": offset.within(*_OFFSETS),
-            "spread": spread.within(0.0, 1.5),
+            "slope": Quantity.of(law.slope, sigma[0], "1", about="of ln σ over ln G").asked(*window),
+            "offset": offset.asked(*_OFFSETS),
+            "spread": spread.asked(0.0, 1.5),
         }
 
     @property

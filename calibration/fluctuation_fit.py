@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 _GRID = np.linspace(np.log(1e-3), np.log(100.0), 400)
 """ln σ, σ in µS: wider than any device, in steps of what a thousand reads resolve."""
 
+_CLASSES = 8
 _ROUNDS = 200
 _SETTLED = 1e-5
 _TWO_SIDED_95 = 1.959964
@@ -53,6 +54,25 @@ class FluctuationLaw:
     def sigma_us(self, conductance_us: Floats, normal: float = 0.0) -> Floats:
         """Standard deviation in µS of a device `normal` sigmas noisier than the median one."""
         return np.asarray(np.exp(self.slope * np.log(conductance_us) + self.offset + self.spread * normal))
+
+
+def misfit(seen: Variances, law: FluctuationLaw) -> float:
+    """How far devices of like conductance lie off the law together: χ² of eight classes over its freedom.
+
+    Each device's ln V is held against what law and converter make expect of it. Around 1 if the law has the
+    right form, converter noise is known, and neither depends on the conductance in another way.
+    """
+    x, d = np.log(seen.mean_us), seen.freedom
+    prior = _prior(x, np.array([law.slope, law.offset, law.spread]))
+    prior /= prior.sum(axis=1, keepdims=True)
+    logs = np.log(np.exp(2 * _GRID)[None, :] + seen.noise_us2[:, None])
+    mean = (prior * logs).sum(axis=1)
+    # Of ln χ²_d / d: digamma and trigamma functions of d / 2, for nine and more degrees of freedom
+    shift, sampling = -1 / d - 1 / (3 * d**2), 2 / d + 2 / d**2 + 4 / (3 * d**3)
+    variance = (prior * logs**2).sum(axis=1) - mean**2 + sampling
+    off = (np.log(seen.variance_us2) - mean - shift) / np.sqrt(variance)
+    classes = np.array_split(off[np.argsort(x)], _CLASSES)
+    return float(sum(part.sum() ** 2 / part.size for part in classes) / (_CLASSES - 2))
 
 
 def fit_law(seen: Variances) -> FluctuationLaw:

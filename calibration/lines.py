@@ -119,7 +119,7 @@ def _converter_siemens(bench: Bench, siemens: Floats) -> Floats:
     chip = bench.chip
     gain = chip.readout.highest_gain(siemens.max() * chip.readout.read_volts)
     tias = chip.profile.result("tias", bench.array)
-    share = 0.0 if tias is None or not tias.passed else float(np.nanmedian(tias.sigma("ohms_ratio")[gain]))
+    share = 0.0 if tias is None or not tias.usable else float(np.nanmedian(tias.sigma("ohms_ratio")[gain]))
     return np.asarray(np.hypot(CURVE_CODES * chip.readout.lsb_siemens(gain), share * siemens))
 
 

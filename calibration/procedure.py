@@ -70,9 +70,11 @@ class Procedure:
     scope: Scope
     effect: Effect
     needs: tuple[str, ...]
-    """Names of procedures whose results it builds on; they are run before it."""
+    """Names of procedures whose results it builds on; they are run before it, and must be usable."""
     fresh_days: float
     """Days after which the result is stale."""
     seconds: float
     """Of chip time, roughly, for one array of 64×64 devices."""
     measure: Callable[[Bench], Calibrated]
+    helped_by: tuple[str, ...] = ()
+    """Names of procedures whose results make it better; they are run before it, and it does without them."""

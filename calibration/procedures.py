@@ -30,7 +30,7 @@ PROCEDURES: dict[str, Procedure] = {procedure.name: procedure for procedure in _
 
 
 def in_order(names: list[str], *, everything: bool = False) -> list[Procedure]:
-    """The procedures of these names, and those they need, in the order in which they build on each other.
+    """The procedures of these names and those they build on, in the order in which they do.
 
     Raises:
         ValueError: A name is unknown, or none is given.
@@ -46,5 +46,5 @@ def in_order(names: list[str], *, everything: bool = False) -> list[Procedure]:
     wanted = set(names)
     for procedure in reversed(PROCEDURES.values()):
         if procedure.name in wanted:
-            wanted |= set(procedure.needs)
+            wanted |= {*procedure.needs, *procedure.helped_by}
     return [procedure for name, procedure in PROCEDURES.items() if name in wanted]

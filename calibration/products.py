@@ -28,6 +28,8 @@ _LEAST_SCALE_CODES = 1.0
 """Of the least sensitive gain: below, no map is stored."""
 ERROR_ONE, ERROR_MANY = 0.015, 0.008
 """σ of pair outputs over full scale that is asked for, with one read a phase and with sixteen averaged."""
+_MOST_LEFT = 1.05
+"""Of the error before: a line fitted to noise alone adds so little; one that adds more is no correction."""
 _SLOPES = (0.5, 1.5)
 """What wires can do to a column, with room for the bench's 0.83 to 0.88 and 0.8 to 1.5."""
 
@@ -82,9 +84,13 @@ class ProductLines:
                 errors.share(measured) / np.sqrt(2 * pairs),
                 "1",
                 about=f"σ of pair outputs against single reads over full scale, {words}",
-            ).within(None, most)
+            ).asked(None, most)
             for name, measured, most, words in named
         }
+        left = errors.share(errors.many) / errors.share(errors.raw)
+        shares["error_left"] = Quantity.of(
+            left, left / np.sqrt(pairs), "1", about="error after over before, sixteen reads"
+        ).within(None, _MOST_LEFT)
         scale = Quantity.of(errors.full_scale, 0.0, "A", about="2 × 99th percentile of |pair output|")
         return {"slope": slope.within(*_SLOPES), "offset_amps": offset, **shares, "full_scale_amps": scale}
 
@@ -187,13 +193,14 @@ PRODUCTS = Procedure(
     title="Products of the stored map",
     method="Every device is read a hundred times alone; random ±1 vectors are multiplied, sixteen reads "
     "averaged. The straight line per column from what the single reads predict to what the products give "
-    "makes good what the wires take. It is judged on vectors that it was not fitted to, as σ of the pair "
-    "outputs' error over full scale. It holds as long as the map stays: the board's count of pulses is "
-    "kept with it.",
+    "makes good what the wires take; it is used if it leaves less error than there was. It is judged on "
+    "vectors that it was not fitted to, as σ of the pair outputs' error over full scale. It holds as long as "
+    "the map stays: the board's count of pulses is kept with it.",
     scope=Scope.ARRAY,
     effect=Effect.NOTHING,
-    needs=("adcs", "zeros"),
+    needs=("rails",),
     fresh_days=7,
     seconds=15.0,
     measure=measure_products,
+    helped_by=("adcs", "zeros"),
 )

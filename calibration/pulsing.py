@@ -161,7 +161,7 @@ class Pulser:
         """
         chip, rng = self._bench.chip, np.random.default_rng(0)
         known = chip.profile.result("adcs", self._bench.array)
-        amplitude = _BENT_CODES if known is None or not known.passed else _STRAIGHT_CODES
+        amplitude = _BENT_CODES if known is None or not known.usable else _STRAIGHT_CODES
         adcs = adc_of_columns(chip.cols)[self.devices % chip.cols]
         phases = rng.uniform(0, 1, (_DRAWS, adcs.max() + 1))[:, None, adcs]
         lsb = self._lsb(readings)

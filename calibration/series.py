@@ -39,7 +39,7 @@ class Series:
         found, errors = {}, dict(_NOMINAL_SIGMA)
         for name, (procedure, quantity) in _MEASURED.items():
             result = profile.result(procedure, array)
-            if result is not None and result.passed:
+            if result is not None and result.usable:
                 found[name] = float(result.value(quantity))
                 errors[name] = float(result.sigma(quantity))
         errors["segment"] *= profile.rows

@@ -164,7 +164,7 @@ class Thresholds:
 def gate_known(profile: ChipProfile, array: int) -> dict[str, tuple[float, float]]:
     """Threshold and gain of the transistor as calibrated, with their errors."""
     result = profile.result("gate", array)
-    if result is None or not result.passed:
+    if result is None or not result.usable:
         return {}
     gain, error = float(result.value("gain")) * 1e6, float(result.sigma("gain")) * 1e6
     return {

@@ -41,7 +41,7 @@ class Transimpedances:
         """The ratios."""
         about = "transimpedance over nominal, taking that of the reference gain for nominal"
         ratio = Quantity.of(self.ratio, self.sigma, "1", "gain", "col", about=about)
-        return {"ohms_ratio": ratio.within(1 - _MOST_ERROR, 1 + _MOST_ERROR)}
+        return {"ohms_ratio": ratio.asked(1 - _MOST_ERROR, 1 + _MOST_ERROR)}
 
     @property
     def valid_for(self) -> dict[str, JsonValue]:
@@ -65,7 +65,7 @@ class Transimpedances:
                     axes.errorbar(at, self.ratio[gain], bars, fmt=".", ms=3, lw=0.7, color=color)
                     axes.plot([], [], ".", color=color, label=f"gain index {gain}")
             axes.set(xlabel="column", ylabel="ratio to nominal")
-            axes.legend(loc="best", ncols=4)
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
         return drawing.markup
 
 

@@ -20,6 +20,7 @@ _READS, _QUICK_READS = 1024, 128
 _LEAST_CODES = 3.0
 """A zero nearer to the ADC's floor than a few times its noise is cut off there."""
 _MOST_NOISE_CODES = 3.0
+"""What is asked of TIA and ADC; a noisier zero is as good as its uncertainty says."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Zeros:
         )
         low = max(self.nominal - ZERO_CODES, _LEAST_CODES)
         return {
-            "zero_codes": zero.within(low, self.nominal + ZERO_CODES),
-            "noise_codes": noise.within(None, _MOST_NOISE_CODES),
+            "zero_codes": zero.asked(low, self.nominal + ZERO_CODES),
+            "noise_codes": noise.asked(None, _MOST_NOISE_CODES),
         }
 
     @property
@@ -99,8 +100,9 @@ ZEROS = Procedure(
     "quantisation included.",
     scope=Scope.ARRAY,
     effect=Effect.NOTHING,
-    needs=("adcs",),
+    needs=("rails",),
     fresh_days=1,
     seconds=0.5,
     measure=measure_zeros,
+    helped_by=("adcs",),
 )

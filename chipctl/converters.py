@@ -140,6 +140,8 @@ class Columns:
     """What each ADC answers beyond an ideal one, by the code it answers, shape (4, codes), if known."""
     ohms_ratio: Floats | None = None
     """Transimpedance over nominal, shape (gains, cols); None if not known."""
+    read_ratio: float = 1.0
+    """Read voltage as measured over the nominal one."""
 
     @classmethod
     def nominal(cls, readout: Readout, zero_codes: Floats) -> Self:
@@ -152,7 +154,7 @@ class Columns:
         return self.excess_codes is not None or self.ohms_ratio is not None
 
     def amps(self, codes: ArrayLike, gain: ArrayLike, cols: slice = slice(None)) -> Floats:
-        """Column currents of mean codes (..., cols), positive into the TIA.
+        """Column currents of mean codes (..., cols), as at the nominal read voltage, positive into the TIA.
 
         `gain` is a TIA gain index or an array of them that fits `codes`; `cols`, which columns these are.
         """
@@ -167,7 +169,7 @@ class Columns:
         return np.asarray(self.amps(codes, gain, cols) / self.readout.read_volts)
 
     def codes(self, amps: ArrayLike, gain: ArrayLike, cols: slice = slice(None)) -> Floats:
-        """Mean codes that column currents (..., cols) give: the inverse of `amps`; may lie off the scale."""
+        """Mean codes of column currents (..., cols): the inverse of `amps`; may lie off the scale."""
         gains = np.asarray(gain)
         col = np.arange(self.zero_codes.shape[1])[cols]
         ideal = self._ideal(self.zero_codes[gains, col], col)
@@ -179,6 +181,7 @@ class Columns:
 
     def _lsb_amps(self, gains: NDArray[np.integer], col: NDArray[np.intp]) -> Floats:
         lsb = np.array([self.readout.lsb_amps(g) for g in range(len(self.readout.gain_ohms))])[gains]
+        lsb = lsb / self.read_ratio
         return np.asarray(lsb if self.ohms_ratio is None else lsb / self.ohms_ratio[gains, col])
 
     def _ideal(self, codes: Floats, col: NDArray[np.intp]) -> Floats:

@@ -1,4 +1,4 @@
-"""What a profile's calibration makes of codes and currents; failed results are left out.
+"""What a profile's calibration makes of codes and currents; results that are in doubt are left out.
 
 Two things are kept apart. `Columns` (chipctl.converters) makes good the converters: what an ADC answers
 beyond an ideal one, its zero, the transimpedance. It holds for every map and is applied to single reads and
@@ -18,7 +18,7 @@ from chipctl.converters import Columns, Floats, Readout
 from chipctl.profile import ZEROS, ChipProfile
 from chipctl.results import CalibrationResult
 
-ADCS, TIAS, PRODUCTS = "adcs", "tias", "products"
+RAILS, ADCS, TIAS, PRODUCTS = "rails", "adcs", "tias", "products"
 """Names of the procedures whose results are used here, beside `ZEROS`."""
 
 
@@ -27,19 +27,21 @@ def columns_of(profile: ChipProfile, readout: Readout, array: int) -> Columns:
     known = profile.arrays[array].zero_codes
     zero = np.full(profile.cols, readout.zero_codes) if known is None else np.array(known)
     columns = Columns.nominal(readout, zero)
-    zeros, adcs, tias = (_passed(profile, name, array) for name in (ZEROS, ADCS, TIAS))
+    zeros, adcs, tias = (_usable(profile, name, array) for name in (ZEROS, ADCS, TIAS))
     by_gain = columns.zero_codes
     if zeros is not None:
         found = zeros.value("zero_codes")
         by_gain = by_gain + found - found[0]
     excess = None if adcs is None else _table(_Curve(adcs, readout.full_scale))
     ratio = None if tias is None else np.nan_to_num(tias.value("ohms_ratio"), nan=1.0)
-    return Columns(readout, by_gain, excess, ratio)
+    rails = profile.result(RAILS)
+    measured = rails.value("read_volts") if rails is not None and rails.usable else readout.read_volts
+    return Columns(readout, by_gain, excess, ratio, float(measured) / readout.read_volts)
 
 
-def _passed(profile: ChipProfile, procedure: str, array: int) -> CalibrationResult | None:
+def _usable(profile: ChipProfile, procedure: str, array: int) -> CalibrationResult | None:
     result = profile.result(procedure, array)
-    return result if result is not None and result.passed else None
+    return result if result is not None and result.usable else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ class ProductLine:
 
         The board counts pulses of the whole chip: one on another array puts the line out of use too.
         """
-        result = _passed(profile, PRODUCTS, array)
+        result = _usable(profile, PRODUCTS, array)
         if result is None or result.valid_for.get("total_pulses") != total_pulses:
             return None
         return cls(result.value("slope"), result.value("offset_amps"))

@@ -43,7 +43,7 @@ class GateLaw:
     def of(cls, profile: ChipProfile, array: int) -> Self:
         """The law of one array: its own calibration, else that of the chip's data, else the nominal one."""
         result = profile.result(PROCEDURE, array) or profile.result(PROCEDURE)
-        if result is None or not result.passed:
+        if result is None or not result.usable:
             return cls()
         names = ("threshold", "gain", "series_ohms", "threshold_spread", "gain_spread", "set_jitter")
         return cls(*(float(result.value(name)) for name in names))

@@ -88,7 +88,7 @@ class ChipProfile(BaseModel):
         """Keep what a procedure found in place of what it found before; its zeros are used from now on."""
         kept = self.calibration if array is None else self.arrays[array].calibration
         kept[result.procedure] = result
-        if array is not None and result.procedure == ZEROS and result.passed:
+        if array is not None and result.procedure == ZEROS and result.usable:
             self.arrays[array].zero_codes = [float(code) for code in result.value("zero_codes")[0]]
 
     def fault_map(self, array: int) -> FaultMap:

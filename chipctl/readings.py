@@ -100,7 +100,7 @@ def converter_errors(chip: Chip, array: int) -> ConverterErrors:
     Raises:
         ValueError: No such array.
     """
-    columns, readout = replace(chip.columns(array), ohms_ratio=None), chip.readout
+    columns, readout = replace(chip.columns(array), ohms_ratio=None, read_ratio=1.0), chip.readout
     per_volt = readout.full_scale / (readout.adc_max_volts - readout.adc_min_volts)
     own = adc_of_columns(chip.cols)
     expected, codes = [], []

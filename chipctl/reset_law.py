@@ -44,7 +44,7 @@ class ResetLaw:
     def of(cls, profile: ChipProfile, array: int) -> Self:
         """The law of one array: its own calibration, else that of the chip's data, else the nominal one."""
         result = profile.result(PROCEDURE, array) or profile.result(PROCEDURE)
-        if result is None or not result.passed:
+        if result is None or not result.usable:
             return cls()
         known = {ours: float(result.value(name)) for name, ours in _NAMES.items() if name in result.values}
         return cls(**known)

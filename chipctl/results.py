@@ -47,7 +47,7 @@ Numbers = Annotated[Floats, BeforeValidator(_from_lists), PlainSerializer(_to_li
 
 
 class Verdict(StrEnum):
-    """Whether what was found is within its limits."""
+    """Whether what was found is within its limits, those of the chip and those of the measurement."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -72,6 +72,9 @@ class Quantity(BaseModel):
     low: float | None = None
     """What is accepted, both ends included; None for no bound."""
     high: float | None = None
+    of_chip: bool = False
+    """Whether the limits are what is asked of the chip: a value outside is true all the same, and used.
+    Else they are where the measurement itself becomes doubtful or unsafe to build on."""
     about: str = ""
     """What it is, in words, with its sign convention."""
 
@@ -83,8 +86,12 @@ class Quantity(BaseModel):
         return cls(unit=unit, axes=axes, value=values, sigma=spread, about=about)
 
     def within(self, low: float | None = None, high: float | None = None) -> Self:
-        """The same, held against limits."""
-        return self.model_copy(update={"low": low, "high": high})
+        """The same, held against limits beyond which the measurement is not to be used."""
+        return self.model_copy(update={"low": low, "high": high, "of_chip": False})
+
+    def asked(self, low: float | None = None, high: float | None = None) -> Self:
+        """The same, held against limits that the chip should keep; the measurement is used either way."""
+        return self.model_copy(update={"low": low, "high": high, "of_chip": True})
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -136,6 +143,8 @@ class CalibrationResult(BaseModel):
     verdict: Verdict
     reasons: list[str] = []
     """Why it failed, one sentence each."""
+    doubts: list[str] = []
+    """Those of them for which the measurement may not be used; without any, it is the chip that failed."""
     valid_for: dict[str, JsonValue] = {}
     """Under which conditions the numbers hold: read voltage, gain index, pulse width,
     `total_pulses` (the board's count: the numbers hold while the array keeps its map), …."""
@@ -154,26 +163,41 @@ class CalibrationResult(BaseModel):
         reasons: list[str] | None = None,
     ) -> Self:
         """A result of now, passed if every value is within its limits and there is no other reason."""
-        found = list(reasons or []) + [
+        told = {
             f"{name}: {quantity.outside} of {quantity.value.size} outside "
-            f"{_bounds(quantity.low, quantity.high)} {quantity.unit}"
+            f"{_bounds(quantity.low, quantity.high)} {quantity.unit}": quantity.of_chip
             for name, quantity in values.items()
             if quantity.outside
-        ]
+        }
+        found = [*(reasons or []), *told]
         return cls(
             procedure=procedure,
             measured=datetime.now(UTC),
             verdict=Verdict.FAIL if found else Verdict.PASS,
             reasons=found,
+            doubts=[reason for reason in found if not told.get(reason, False)],
             valid_for=dict(valid_for or {}),
             quick=quick,
             values=dict(values),
         )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_old_files(cls, content: Any) -> Any:
+        """Before doubts were told apart, nothing that had failed was used."""
+        if isinstance(content, dict) and "doubts" not in content and content.get("verdict") == Verdict.FAIL:
+            return content | {"doubts": content.get("reasons") or ["not told"]}
+        return content
+
     @property
     def passed(self) -> bool:
-        """Whether it may be used."""
+        """Whether the chip, as far as this procedure sees it, is within its limits."""
         return self.verdict is Verdict.PASS
+
+    @property
+    def usable(self) -> bool:
+        """Whether the numbers may be used: they may be true of a chip that is outside its limits."""
+        return not self.doubts
 
     def age(self, now: datetime | None = None) -> timedelta:
         """How long ago it was measured."""

@@ -84,7 +84,8 @@ class VarianceMap:
         fraction = drive.dot(weight)
         fraction *= scale
         if self.full == 1:
-            fraction -= 1.0 / (drive.shape[1] - 1)
+            # The row itself is none of the others; with no row driven there is none to leave out
+            fraction -= np.any(drive, axis=1, keepdims=True) / (drive.shape[1] - 1)
         else:
             own = squares.sum(axis=1) / np.maximum(drive.sum(axis=1), 1.0)
             fraction -= own[:, None] / (drive.shape[1] - 1)

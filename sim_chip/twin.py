@@ -1,7 +1,7 @@
 """A virtual chip after a real one: what a calibrated chip's profile says, the rest from a preset.
 
 Reads the profile's JSON by a model of its own, of what it needs and no more. Fault maps, converters, wires,
-read noise and the laws of SET and RESET are taken over where they have been measured and passed; `Twin`
+read noise and the laws of SET and RESET are taken over where measurements are usable; `Twin`
 says of each where it comes from.
 """
 
@@ -74,7 +74,13 @@ class _Quantity(_Part):
 
 class _Result(_Part):
     verdict: str
+    doubts: list[str] | None = None
     values: dict[str, _Quantity]
+
+    @property
+    def usable(self) -> bool:
+        """Whether the numbers may be used; older files tell no doubts, and what failed was not used."""
+        return self.verdict == "pass" if self.doubts is None else not self.doubts
 
     def number(self, name: str) -> float:
         return float(np.nanmean(self.values[name].numbers))
@@ -108,26 +114,26 @@ class _Profile(_Part):
     arrays: dict[int, _Array]
     calibration: dict[str, _Result] = {}
 
-    def passed(self, name: str) -> dict[int, _Result]:
+    def usable(self, name: str) -> dict[int, _Result]:
         """Results of a procedure that may be used, by array."""
         found = {index: array.calibration.get(name) for index, array in self.arrays.items()}
-        return {index: result for index, result in found.items() if result and result.verdict == "pass"}
+        return {index: result for index, result in found.items() if result and result.usable}
 
-    def failed(self) -> list[str]:
+    def doubtful(self) -> list[str]:
         """Names of results that may not be used."""
-        whole = [name for name, result in self.calibration.items() if result.verdict != "pass"]
+        whole = [name for name, result in self.calibration.items() if not result.usable]
         return whole + [
             f"{name} (array {index})"
             for index, array in self.arrays.items()
             for name, result in array.calibration.items()
-            if result.verdict != "pass"
+            if not result.usable
         ]
 
     def either(self, name: str) -> list[_Result]:
         """Results of arrays; where there are none, that of the chip as a whole."""
         whole = self.calibration.get(name)
-        kept = [whole] if whole is not None and whole.verdict == "pass" else []
-        return list(self.passed(name).values()) or kept
+        kept = [whole] if whole is not None and whole.usable else []
+        return list(self.usable(name).values()) or kept
 
 
 @dataclass(frozen=True)
@@ -186,8 +192,8 @@ class _Maker:
         for part in (self._with_converters, self._with_wires, self._with_fluctuation, self._with_switching):
             p = part(p)
         plan = self._faults(p)
-        if failed := self._profile.failed():
-            self._sources.append(f"measured but failed, so not used: {', '.join(failed)}")
+        if doubtful := self._profile.doubtful():
+            self._sources.append(f"measured but in doubt, so not used: {', '.join(doubtful)}")
         untold = "relaxation, overdrive, wear, timing, energy"
         self._sources.append(f"{untold}: {self._kind}")
         return Twin(p, plan, tuple(self._sources))
@@ -202,12 +208,13 @@ class _Maker:
     # Converters
 
     def _with_converters(self, p: ChipParameters) -> ChipParameters:
-        zeros, adcs = self._profile.passed("zeros"), self._profile.passed("adcs")
+        zeros, adcs = self._profile.usable("zeros"), self._profile.usable("adcs")
         model = p.converters
         if adcs:
             model = replace(model, curve_lsb=self._curves(model, adcs))
         if zeros:
-            noise = np.sqrt(np.mean([np.mean(r.values["noise_codes"].numbers ** 2) for r in zeros.values()]))
+            squares = [np.mean(r.values["noise_codes"].numbers ** 2, axis=1) for r in zeros.values()]
+            noise = np.sqrt(np.median(squares))  # one gain of a TIA may be noisier than ADC and others
             model = replace(
                 model,
                 column_lsb=self._offsets(model, zeros, adcs),
@@ -264,10 +271,10 @@ class _Maker:
         shown = (
             f"{wires.segment_ohms:.2f} Ω a cell, driver {wires.driver_ohms:.0f} Ω, TIA {wires.tia_ohms:.0f} Ω"
         )
-        self._tell("wires", sorted(self._profile.passed("lines")), shown)
+        self._tell("wires", sorted(self._profile.usable("lines")), shown)
         self._tell(
             "access transistor in reads",
-            sorted(self._profile.passed("transistor")),
+            sorted(self._profile.usable("transistor")),
             f"{wires.transistor_ohms:.0f} Ω",
         )
         return replace(p, wires=wires)
@@ -313,7 +320,7 @@ class _Maker:
 
     def _arrays(self, name: str) -> list[int] | None:
         """Arrays with a result, none where it is the chip's."""
-        arrays = sorted(self._profile.passed(name))
+        arrays = sorted(self._profile.usable(name))
         return arrays if arrays or not self._profile.either(name) else None
 
     # Faults

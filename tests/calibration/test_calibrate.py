@@ -103,7 +103,7 @@ def test_what_needs_a_failed_result_is_left_out(make_bench):
     bench = make_bench("raw", 3)
     done = list(calibrate(bench.chip, Order(tasks_of(in_order(["products"]), [0]), quick=True)))
     assert [item.passed for item in done] == [True, False, False, False]
-    assert done[-1].reason == "needs adcs, zeros, which has not passed"
+    assert done[-1].reason == "needs adcs, zeros, which has no usable result"
 
 
 def test_an_array_that_tells_nothing_leaves_a_reason_and_the_rest_goes_on(make_bench):

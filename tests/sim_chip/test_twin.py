@@ -127,7 +127,7 @@ def test_devices_of_the_twin_follow_the_measured_laws(made: Any) -> None:
 def test_results_that_failed_are_not_used_and_named(made: Any) -> None:
     found = made(profile(calibration={"gate": result("fail", threshold=0.9)}))
     assert found.parameters.switching == GOOD.switching
-    assert "measured but failed, so not used: gate (array 0)" in found.sources
+    assert "measured but in doubt, so not used: gate (array 0)" in found.sources
 
 
 def test_readback_starts_devices_where_single_reads_show_it(made: Any) -> None:
