@@ -13,7 +13,7 @@ from chipctl.cli.screen import remark
 from chipctl.runs.journal import Journal
 from chipctl.runs.programmed import KIND, has_plan, known_profile, planned
 from chipctl.runs.record import Outcome
-from chipctl.runs.store import Run, StorageError, list_runs
+from chipctl.runs.store import Run, StorageError, find_run, list_runs
 from chipctl.settings import Settings
 from firmware_protocol.status import Fault
 
@@ -25,7 +25,8 @@ def declare(app: typer.Typer) -> None:
 
 def resume_command(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="Its folder; the last one not done by default.")
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="Its name or folder; the last one not done by default."),
     ] = None,
     chip: Annotated[
         str | None,
@@ -42,8 +43,8 @@ def resume_command(
     First the board is asked what became of every job that the journal does not know the end of. Then the
     whole array is read, and only devices out of tolerance are programmed further, by the run's own policy.
     """
-    path = run.resolve() if run else _last_not_done(runs)
-    found = Run.open(path)
+    found = find_run(runs, run) if run else _last_not_done(runs)
+    path = found.path
     if found.record.kind != KIND:
         raise StorageError(f"{path.name} is no run of `chipctl program`; start its own command anew")
     if found.record.outcome is Outcome.DONE:
@@ -64,7 +65,7 @@ def resume_command(
     conclude(facts, least, as_json=as_json)
 
 
-def _last_not_done(runs: Path) -> Path:
+def _last_not_done(runs: Path) -> Run:
     kept = list_runs(runs) if runs.is_dir() else []
     open_runs = [
         run
@@ -76,7 +77,7 @@ def _last_not_done(runs: Path) -> Path:
     ]
     if not open_runs:
         raise ValueError(f"no run of `chipctl program` under {runs} is left to go on with")
-    return open_runs[-1].path
+    return open_runs[-1]
 
 
 def _address(run: Run) -> str:

@@ -13,13 +13,12 @@ from chipctl.cli.screen import print_json, print_table, remark
 from chipctl.files import replace_file
 from chipctl.runs.compared import Comparison, compare
 from chipctl.runs.journal import JOURNAL, Entry, Journal
-from chipctl.runs.store import DATA, Run, StorageError, list_runs
+from chipctl.runs.store import DATA, Run, StorageError, find_run, list_runs
 from chipctl.tables import to_csv
 
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", resolve_path=True)]
+RunName = Annotated[Path, typer.Argument(metavar="RUN", help="Its name or folder.")]
 RunOrLast = Annotated[
-    Path | None,
-    typer.Argument(metavar="[RUN]", help="A run's folder; the last one by default.", resolve_path=True),
+    Path | None, typer.Argument(metavar="[RUN]", help="Its name or folder; the last one by default.")
 ]
 
 
@@ -53,7 +52,7 @@ def list_command(
 
 def show_command(run: RunOrLast = None, runs: Runs = Path("runs"), as_json: AsJson = False) -> None:
     """Show a run: who, when, with what software and policy; what it reached; each job in the journal."""
-    found = Run.open(run or _last(runs))
+    found = _found(run, runs)
     facts = json.loads(found.record.model_dump_json()) | {"outcome": found.outcome}
     groups = {group: _shapes(found, group) for group in found.groups()}
     entries = _entries(found)
@@ -68,20 +67,23 @@ def show_command(run: RunOrLast = None, runs: Runs = Path("runs"), as_json: AsJs
     print_table("journal", columns, [list(_entry(entry).values()) for entry in entries])
 
 
-def _last(runs: Path) -> Path:
+def _found(run: Path | None, runs: Path) -> Run:
+    if run is not None:
+        return find_run(runs, run)
     kept = list_runs(runs) if runs.is_dir() else []
     if not kept:
         raise ValueError(f"there is no run under {runs}; name another folder with --runs")
-    return kept[-1].path
+    return kept[-1]
 
 
 def compare_command(
-    first: RunPath,
-    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another one.")],
-    as_json: AsJson = False,
+    first: RunName, second: RunName, runs: Runs = Path("runs"), as_json: AsJson = False
 ) -> None:
-    """Set two runs side by side: what differs in policy and software, the figures, the arrays."""
-    found = compare(Run.open(first), Run.open(second))
+    """Set two runs side by side: what differs in policy and software, the figures, the arrays.
+
+    Runs of one array each are compared array against array, also where it is not the same one.
+    """
+    found = compare(find_run(runs, first), find_run(runs, second))
     if as_json:
         print_json(
             {
@@ -110,17 +112,16 @@ def export_command(
 
     In NPZ and CSV an array is named by its group and itself, `programming-array0-readback`.
     """
-    run = run or _last(runs)
-    found, form = Run.open(run), form or _by_ending(output)
+    found, form = _found(run, runs), form or _by_ending(output)
     arrays = {
         f"{group}/{name}": values
         for group in found.groups()
         for name, (values, _) in found.load(group).items()
     }
     if not arrays:
-        raise ValueError(f"{run} holds no arrays")
+        raise ValueError(f"{found.path} holds no arrays")
     if form == "hdf5":
-        replace_file(output, (run / DATA).read_bytes())
+        replace_file(output, (found.path / DATA).read_bytes())
     elif form == "npz":
         buffer = io.BytesIO()
         named: dict[str, Any] = {name.replace("/", "-"): values for name, values in arrays.items()}
@@ -222,7 +223,10 @@ def _print_comparison(found: Comparison, names: tuple[str, str]) -> None:
         (a.name, a.unit, *(f"{x:.4g}" for x in (*a.means, *a.sigmas, a.difference_mean, a.difference_sigma)))
         for a in found.arrays
     ]
-    print_table("arrays in both", columns, rows)
+    if rows:
+        print_table("arrays in both", columns, rows)
+    else:
+        remark("there is no array that both hold in the same shape")
     if found.only_in_one:
         remark(f"in one of them only, or of another shape: {', '.join(found.only_in_one)}")
 

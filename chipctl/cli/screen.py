@@ -37,7 +37,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for index, column in enumerate(columns):
         numbers = index > 0 and all(_NUMBER.match(str(row[index])) for row in rows)
-        table.add_column(column, justify="right" if numbers else "left")
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     results.print(table)

@@ -1,5 +1,6 @@
 """Two runs side by side: what was done otherwise, and what came out."""
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -26,7 +27,10 @@ Pair = tuple[object, object]
 
 @dataclass(frozen=True)
 class ArrayPair:
-    """One array that both runs hold, in its own unit; differences are second less first."""
+    """One array that both runs hold, in its own unit; differences are second less first.
+
+    Of runs of one array of the chip each, but not the same one, the name has both: `programming/array0,1`.
+    """
 
     name: str
     unit: str
@@ -82,11 +86,17 @@ def _flat(tree: object, path: str = "") -> dict[str, object]:
     }
 
 
+_INDEXED: Final = re.compile(r"(?<=/array)\d+$")
+"""The array of the chip that a group is about."""
+
+
 def _arrays(first: Run, second: Run) -> tuple[list[ArrayPair], list[str]]:
-    held = [
-        {f"{group}/{name}": found for group in run.groups() for name, found in run.load(group).items()}
-        for run in (first, second)
-    ]
+    runs = first, second
+    about = [{int(i) for group in run.groups() for i in _INDEXED.findall(group)} for run in runs]
+    index = None
+    if about[0] != about[1] and all(len(indices) == 1 for indices in about):
+        index = ",".join(str(i) for indices in about for i in indices)
+    held = [_held(run, index) for run in runs]
     pairs, odd = [], []
     for name in dict.fromkeys([*held[0], *held[1]]):
         if all(name in arrays for arrays in held) and held[0][name][0].shape == held[1][name][0].shape:
@@ -94,6 +104,15 @@ def _arrays(first: Run, second: Run) -> tuple[list[ArrayPair], list[str]]:
         else:
             odd.append(name)
     return pairs, odd
+
+
+def _held(run: Run, index: str | None) -> dict[str, tuple[Any, str]]:
+    """All arrays of a run by group and name; with `index` in place of the number of the chip's array."""
+    return {
+        f"{group if index is None else _INDEXED.sub(index, group)}/{name}": found
+        for group in run.groups()
+        for name, found in run.load(group).items()
+    }
 
 
 def _pair(name: str, first: tuple[Any, str], second: tuple[Any, str]) -> ArrayPair:

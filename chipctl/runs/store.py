@@ -312,6 +312,19 @@ def list_runs(root: Path) -> list[Run]:
     return sorted(runs, key=lambda run: run.record.started)
 
 
+def find_run(root: Path, name: Path) -> Run:
+    """The run in the folder `name`, or of that name under `root`, as `list_runs` has it.
+
+    Raises:
+        StorageError: There is neither.
+    """
+    places = (Path(name), Path(root) / name)
+    found = next((place for place in places if (place / RECORD).exists()), None)
+    if found is None:
+        raise StorageError(f"no run {name}, neither by this path nor under {root}: `chipctl runs list`")
+    return Run.open(found.resolve())
+
+
 def _add_group(file: Any, group: str, arrays: Mapping[str, tuple[ArrayLike, str]]) -> None:
     if group in file:
         raise ValueError(f"group {group!r} is already saved")

@@ -109,7 +109,7 @@ def test_what_a_dry_run_expects_comes_from_earlier_runs_on_this_chip(place):
     place.program()
     np.save(place.folder / "few.npy", 145e-6 - FEW)
     told = json.loads(place.program("--dry-run", "--json"))
-    assert "earlier runs" in told["based_on"]
+    assert "earlier run" in told["based_on"]
     before = place.counters.sum()
     place.program()
     assert place.counters.sum() - before == pytest.approx(told["pulses"], rel=0.35)
@@ -212,7 +212,7 @@ def test_runs_are_listed_shown_and_their_wear_summed(place):
     place.program()
     (listed,) = json.loads(place("runs", "list", "--runs", place.runs, "--json"))
     assert (listed["outcome"], listed["chip"]) == ("done", "good-4")
-    shown = json.loads(place("runs", "show", place.run.path, "--json"))
+    shown = json.loads(place("runs", "show", listed["run"], "--runs", place.runs, "--json"))
     assert [entry["fate"] for entry in shown["journal"]] == ["placed"]
     assert "readback (64, 64) S" in shown["arrays"]["programming/array0"]
     (wear,) = json.loads(place("runs", "wear", "--runs", place.runs, "--json"))
@@ -228,8 +228,13 @@ def test_two_runs_side_by_side_show_what_was_done_otherwise_and_what_came_of_it(
     assert "policy.scan.reads" not in found["different"]
     more, less = found["summary"]["pulses_mean"]
     assert more > 3 * less
-    assert found["only_in_one"]
-    assert "different" in place("runs", "compare", first.path, second.path)
+    names = {array["name"] for array in found["arrays"]}
+    assert {"plan/array0,1/target", "programming/array0,1/readback"} <= names
+    assert found["only_in_one"] == []
+    names = first.path.name, second.path.name
+    printed = place("runs", "compare", *names, "--runs", place.runs)
+    assert "arrays in both" in printed
+    assert "…" not in printed
 
 
 def test_arrays_of_two_runs_are_compared_element_by_element(tmp_path, place):
@@ -241,6 +246,26 @@ def test_arrays_of_two_runs_are_compared_element_by_element(tmp_path, place):
     (array,) = json.loads(place("runs", "compare", first.path, second.path, "--json"))["arrays"]
     assert (array["name"], array["unit"], array["difference_mean"]) == ("scan/lowest", "S", 2.0)
     assert array["difference_sigma"] == 0
+
+
+def test_two_runs_that_hold_nothing_in_common_have_no_table_of_arrays(tmp_path, place):
+    for kind in ("scan", "program"):
+        with Run(tmp_path / "runs", RunRecord.begin(kind)) as run:
+            run.save(kind, values=(np.ones(3), "S"))
+    printed = place("runs", "compare", *(run.path for run in list_runs(tmp_path / "runs")))
+    assert "arrays in both" not in printed
+    assert "no array that both hold" in place.said
+
+
+def test_a_run_is_found_by_its_name_and_one_that_is_not_there_is_a_clear_line(place):
+    with Run(place.runs, RunRecord.begin("scan")) as run:
+        run.save("scan", values=(np.ones(3), "S"))
+    place("runs", "export", run.path.name, "--runs", place.runs, "-o", place.folder / "out.npz")
+    assert (place.folder / "out.npz").exists()
+    where = ("--runs", place.runs)
+    assert "start its own command anew" in place("resume", run.path.name, *where, fails=StorageError)
+    for words in (("runs", "show", "holiday"), ("resume", "holiday")):
+        assert "no run holiday, neither by this path nor under" in place(*words, *where, fails=StorageError)
 
 
 def test_what_is_exported_reads_back_as_it_was_in_every_format(place):
