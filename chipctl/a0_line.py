@@ -27,6 +27,7 @@ BUSY_S: Final = 15.0
 
 _COUNTED: Final = a0.Count.REPLY.pack([100_000 * n for n in range(64)])
 _SLICE_S = 0.05
+_SILENCE_S = 0.3
 
 
 class A0Line:
@@ -35,7 +36,7 @@ class A0Line:
     def __init__(self, opener: Callable[[], Transport], patience_s: float = PATIENCE_S) -> None:
         self._opener, self._patience_s = opener, patience_s
         self._transport: Transport | None = None
-        self._in_step = False
+        self._in_step, self._counts_owed = False, 0
         self._statistics = LinkStatistics(0, 0, 0, 0, 0, 0, None)
         self.late_bytes = 0
         """Bytes dropped because nobody had asked for them, or no longer."""
@@ -53,7 +54,7 @@ class A0Line:
     def open(self) -> None:
         """Take the port, and end whatever message a host before this one may have left half sent."""
         self._transport = self._opener()
-        self._in_step = False
+        self._in_step, self._counts_owed = False, 0
         self._write(b"\0" * MAX_MESSAGE)
 
     def close(self) -> None:
@@ -103,6 +104,7 @@ class A0Line:
         if self._in_step:
             return
         self._send(a0.Count())
+        self._counts_owed += 1
         held, deadline = b"", time.monotonic() + (self._patience_s if within_s is None else within_s)
         while not held.endswith(_COUNTED):
             if time.monotonic() > deadline:
@@ -111,7 +113,9 @@ class A0Line:
                     "without its clocks: press its reset button"
                 )
             held = held[-len(_COUNTED) :] + self._read(_SLICE_S)
-        self._in_step = True
+        while self._counts_owed > 1 and self._read(_SILENCE_S):
+            pass  # this count may be the answer to an earlier question, ours being on its way
+        self._in_step, self._counts_owed = True, 0
 
     def _collected(self, size: int, within_s: float, asked: str) -> bytes:
         held, deadline = b"", time.monotonic() + within_s
@@ -119,7 +123,8 @@ class A0Line:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise LinkTimeout(
-                    f"{self.name}: {len(held)} of {size} bytes answered {asked} in {within_s:.1f} s"
+                    f"{self.name}: {len(held)} of {size} bytes answered {asked} in {within_s:.1f} s; if "
+                    "nothing else is answered, the board hangs: press its reset button"
                 )
             held += self._read(min(left, _SLICE_S))
         if len(held) > size:

@@ -1,0 +1,361 @@
+"""The driver of the A0 board: the same chip as by its native door, and nothing unsafe."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from chipctl.a0_board import A0Board, A0Place
+from chipctl.board import Region
+from chipctl.chip import Chip, HostLimits, PulseShape, connect
+from chipctl.errors import DeviceError, LinkTimeout, OutcomeUnknown
+from chipctl.faults import ScanSchedule, scan
+from chipctl.programming import program
+from firmware_protocol import a0
+from firmware_protocol import a0_words as w
+from firmware_protocol.a0_frame import Decoder
+from firmware_protocol.messages import AUTO_GAIN, RESET, SET
+from firmware_protocol.rails import Rail
+from sim_chip.a0_mcu import A0Mcu
+from sim_chip.chip import VirtualChip
+from sim_chip.presets import preset
+
+CORNER = Region(0, 8, 0, 8)
+PULSE = PulseShape(SET, 2.5, 1.2, 1e-6)
+
+
+class Tapped:
+    """A line to a virtual A0 board that keeps what was sent, and may lose what comes."""
+
+    name = "a0 in this process"
+
+    def __init__(self, mcu):
+        self.mcu, self.sent, self.loses = mcu, [], lambda command: False
+        self._decoder = Decoder()
+
+    def __call__(self):
+        return self
+
+    def write(self, data):
+        self.sent += self._decoder.feed(data)
+        self.mcu.receive(data)
+        while self.mcu.work() == 0.0:
+            pass
+
+    def read(self, timeout_s):
+        data = self.mcu.transmit()
+        if data and any(self.loses(command) for command in self.sent[-3:]):
+            return b""
+        if not data:
+            time.sleep(min(timeout_s, 0.01))
+        return data
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def tapped():
+    """`tapped("ideal", conductance=50e-6)`: a line to a board, and the chip below it as `.truth`."""
+
+    def make(kind="ideal", seed=0, conductance=None, faults=()):
+        start = None if conductance is None else np.broadcast_to(conductance, (3, 64, 64))
+        truth = VirtualChip(preset(kind), seed, conductance=start)
+        line = Tapped(A0Mcu(truth, faults=frozenset(faults)))
+        line.truth = truth
+        return line
+
+    return make
+
+
+def driver(line, options="windows=off", patience_s=0.2):
+    return A0Board(A0Place.of(f"a0+/dev/none#{options}"), line, patience_s)
+
+
+def volts_on(line, rail):
+    return line.mcu.wired.dac.volts(rail) + 0.078
+
+
+def is_quiet(line):
+    return all(abs(volts_on(line, rail)) < 1e-3 for rail in (Rail.VP_PAD, Rail.TVDD))
+
+
+@pytest.fixture
+def served(tmp_path):
+    """The address of an A0 board behind a pseudo-terminal, in a process of its own."""
+    path = tmp_path / "port"
+    command = [sys.executable, "-m", "sim_chip.cli", "serve", "--board", "a0", "--seed", "7"]
+    with subprocess.Popen([*command, "--pty", str(path)], stderr=subprocess.DEVNULL) as board:
+        while not path.exists():
+            time.sleep(0.01)
+        yield f"a0+{path}#chip=served&windows=off"
+        board.terminate()
+
+
+# Two doors to one chip
+
+
+def test_a_served_board_and_a_native_one_show_the_same_chip(served):
+    inputs = np.random.default_rng(1).uniform(-0.2, 0.2, (3, 64))
+    with connect("sim://?preset=good&seed=7") as native:
+        theirs = native.board.read_cells(0, AUTO_GAIN, 1, native.whole)
+        amps = native.multiply(0, inputs, input_bits=4)
+    with connect(served) as chip:
+        codes, gains = chip.board.read_cells(0, AUTO_GAIN, 1, chip.whole)
+        same = gains == theirs[1]  # near a threshold this board decides without the noise
+        assert same.mean() > 0.999
+        assert np.abs(codes - theirs[0])[same].max() <= 2
+        np.testing.assert_allclose(chip.multiply(0, inputs, input_bits=4), amps, atol=2e-6)
+        assert chip.board.welcome.serial == "served"
+
+
+def test_the_same_pulses_by_either_door_make_the_same_chip_to_the_bit(tapped, make_chip):
+    line, native = tapped("good", seed=9), make_chip("good", seed=9)
+    reset = PulseShape(RESET, 1.5, 5.0, 500e-9)
+    with driver(line).session() as board:
+        for chip in (Chip(board), native):
+            chip.pulse(0, PULSE, CORNER, 2)
+            chip.pulse(0, reset, Region(2, 1, 0, 3))
+    np.testing.assert_array_equal(line.truth.conductance_units(0), native.truth.conductance_units(0))
+    assert line.truth.pulse_counts(0).sum() == 131
+
+
+def test_windows_read_a_chip_without_noise_as_well_as_none(tapped):
+    known = np.random.default_rng(2).uniform(1e-6, 150e-6, (3, 64, 64))
+    found, passes = {}, {}
+    for windows in ("on", "off"):
+        with driver(tapped(conductance=known), f"windows={windows}").session() as board:
+            found[windows], passes[windows] = Chip(board).read(0), board.reader.passes
+    assert np.abs(found["on"] - found["off"]).max() < 1.5 * 3.5 / 1023 / 30e3 / 0.2
+    assert passes == {"on": 7, "off": 1}
+
+
+def test_an_array_of_one_conductance_needs_two_windows_and_not_seven(tapped):
+    with driver(tapped(conductance=50e-6), "windows=on").session() as board:
+        Chip(board).read(0)
+        assert board.reader.passes == 2
+
+
+# Nothing unsafe
+
+
+def test_the_first_thing_on_a_line_takes_the_pulse_voltages_away(tapped):
+    line = tapped(conductance=50e-6)
+    with driver(line).session():
+        pass
+    for rail in (
+        Rail.VP_PAD,
+        Rail.TVDD,
+    ):  # a host that was killed in the middle of what no driver of ours does
+        line.mcu.wired.dac.put_out(rail, w.output_code(3.0))
+    line.sent.clear()
+    seen = []
+    receive = line.mcu.receive
+    line.mcu.receive = lambda data: (receive(data), line.mcu.work(), seen.append(is_quiet(line)))
+    with driver(line).session():
+        pass
+    first = [type(command).__name__ for command in line.sent[:3]]
+    assert first == ["ClearPin", "WriteDac", "WriteDac"]
+    assert all(seen[3:])
+    assert line.sent[0] == a0.ClearPin(*w.DAC_CLEAR_NOT)
+
+
+KILLED = """
+import os, signal, sys
+from chipctl.a0_power import dac
+from chipctl.transport import open_transport
+from firmware_protocol import a0
+from firmware_protocol.rails import Rail
+line = open_transport(sys.argv[1])
+for rail in (Rail.VP_PAD, Rail.TVDD):
+    line.write(dac(rail, 44000).encode())
+packets = [a0.PulseRows(0, 1, row, b"\\x40\\xa0" * 128).encode() for row in range(0, 128, 2)]
+for packet in packets[:63]:
+    line.write(packet)
+line.write(packets[40][:200])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_after_a_host_that_was_killed_in_a_batch_no_device_has_moved(served):
+    with connect(served) as chip:
+        before = chip.read(0)
+    path = A0Place.of(served).address
+    killed = subprocess.run([sys.executable, "-c", KILLED, path], check=False, capture_output=True)
+    assert killed.returncode == -9
+    with connect(served) as chip:
+        assert np.abs(chip.read(0) - before).max() < 20e-6  # devices fluctuate by some 10 µS
+        chip.pulse(0, PULSE, CORNER)
+        moved = np.abs(chip.read(0) - before) > 20e-6
+        assert moved[CORNER.slices].mean() > 0.9
+        assert not moved[8:, 8:].any()
+
+
+def test_zero_words_are_on_their_way_before_a_batch_is_waited_for(tapped):
+    line = tapped(conductance=50e-6)
+    with driver(line).session() as board:
+        Chip(board).pulse(0, PULSE, CORNER)
+    numbers = [n for n, command in enumerate(line.sent) if getattr(command, "row", None) == a0.LAST_ROW]
+    assert len(numbers) == 1
+    packets = line.sent[numbers[0] - 63 : numbers[0] + 1]
+    assert [packet.row for packet in packets] == list(range(0, 128, 2))
+    assert [rail_of(command) for command in line.sent[numbers[0] + 1 : numbers[0] + 3]] == [5, 6]
+    assert line.mcu.wired.unsafe_pulses == 0
+    assert line.mcu.wired.complaints == 0
+
+
+def rail_of(command):
+    return command.word >> 16 & 0xF
+
+
+def test_a_batch_without_a_handshake_is_unknown_and_settled_by_reading(tapped):
+    line = tapped(conductance=20e-6)
+    with driver(line).session() as board:
+        chip = Chip(board)
+        line.loses = lambda command: getattr(command, "row", None) == a0.LAST_ROW
+        with pytest.raises(OutcomeUnknown, match="read the devices"):
+            chip.pulse(0, PULSE, CORNER)
+        assert is_quiet(line)
+        line.loses = lambda command: False
+        moved = chip.read(0) > 30e-6
+        assert moved[CORNER.slices].all()
+        assert moved.sum() == 64
+    assert line.truth.pulse_counts(0).sum() == 64
+
+
+def test_programming_goes_on_after_a_lost_handshake_and_repeats_no_pulse(tapped):
+    line, lost = tapped("good", seed=3), []
+    target = np.random.default_rng(4).uniform(0, 150e-6, (64, 64))
+    mask = np.zeros((64, 64), bool)
+    mask[20:28, 7:15] = True
+
+    def once(command):
+        if getattr(command, "row", None) == a0.LAST_ROW and not lost:
+            lost.append(command)
+        return any(command is one for one in lost)
+
+    line.loses = once
+    with driver(line).session() as board:
+        report = program(Chip(board), 0, target, mask=mask)
+    assert len(report.interruptions) == 1
+    assert report.verified[mask].mean() > 0.98
+    assert report.pulses.sum() + report.unplaced_pulses == line.truth.pulse_counts(0).sum()
+    np.testing.assert_array_equal(line.truth.pulse_counts(0)[~mask], 0)
+
+
+def test_a_lost_packet_leaves_devices_out_and_replays_nothing(tapped):
+    line = tapped(conductance=50e-6, faults=["lost-packet"])
+    everywhere, once = Region(0, 64, 0, 64), Region(40, 1, 0, 64)
+    with driver(line).session() as board:
+        chip = Chip(board)
+        for _ in range(8):
+            chip.pulse(0, PULSE, everywhere)
+        counts = line.truth.pulse_counts(0).copy()
+        assert line.mcu.firmware.lost_packets
+        assert counts.max() <= 8
+        chip.pulse(0, PULSE, once)
+    later = line.truth.pulse_counts(0) - counts
+    assert not np.delete(later, 40, axis=0).any()
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        PulseShape(SET, 3.6, 1.2, 1e-6),
+        PulseShape(RESET, 1.0, 5.6, 1e-6),
+        PulseShape(SET, 1.0, 1.0, 11e-3),
+        PulseShape(SET, 1.0, 1.0, 30e-9),
+    ],
+)
+def test_what_is_above_a_limit_is_refused_before_a_byte_leaves(tapped, shape):
+    line = tapped()
+    with driver(line).session() as board:
+        line.sent.clear()
+        with pytest.raises(ValueError, match=r"limit|multiple|board times"):
+            Chip(board).pulse(0, shape, CORNER)
+        wide = np.full((64, 64), board.limits.set_code + 1)
+        with pytest.raises(ValueError, match="codes must lie"):
+            board.pulse_map(0, SET, 1000, wide, wide)
+        assert not line.sent
+
+
+def test_limits_are_tightened_for_the_session(tapped):
+    with driver(tapped()).session() as board:
+        chip = Chip(board)
+        chip.tighten(HostLimits(set_volts=2.0, pulses_per_device=3))
+        with pytest.raises(ValueError, match=r"limit of 2\.000 V"):
+            chip.pulse(0, PULSE, CORNER)
+        with pytest.raises(ValueError, match="1 to 3"):
+            chip.pulse(0, PulseShape(SET, 1.5, 1.0, 1e-6), CORNER, 4)
+
+
+def test_long_pulses_are_timed_one_by_one_and_never_by_the_command_that_loses_its_width(tapped):
+    line = tapped(conductance=20e-6, faults=["stray-width"])
+    with driver(line).session() as board:
+        Chip(board).pulse(0, PulseShape(SET, 2.0, 1.0, 20e-6), CORNER)
+    kinds = {type(command) for command in line.sent}
+    assert a0.TimedPulse in kinds
+    assert a0.TimedPulseRows not in kinds
+    assert line.truth.pulse_counts(0).sum() == 64
+
+
+def test_every_way_out_leaves_the_rails_at_zero(tapped):
+    line = tapped()
+
+    def interrupted():
+        with driver(line).session() as board:
+            Chip(board).read(0, CORNER)
+            line.mcu.wired.dac.put_out(Rail.VP_PAD, w.output_code(3.0))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert is_quiet(line)
+    assert not any(line.mcu.wired.level(pin) for pin in (w.CONNECT_COLUMN, w.COLUMN_WRITE_CONNECT))
+
+
+def test_a_late_handshake_is_nobody_elses_answer(tapped):
+    line = tapped(conductance=50e-6)
+    with driver(line).session() as board:
+        before = Chip(board).read(0, CORNER)
+        line.mcu._out += b"0"
+        np.testing.assert_array_equal(Chip(board).read(0, CORNER) > 0, before > 0)
+        assert board.line.late_bytes == 1
+
+
+def test_a_board_that_hangs_is_told_from_one_that_is_late(tapped):
+    line = tapped()
+    with driver(line).session() as board:
+        line.mcu.is_hung = True
+        with pytest.raises(LinkTimeout, match="reset button"):
+            board.read_cells(0, AUTO_GAIN, 1, Region(0, 1, 0, 1))
+        line.mcu.is_hung = False
+
+
+# What is above the board
+
+
+def test_a_fault_scan_by_the_host_finds_the_stuck_devices(tapped):
+    line = tapped("good", seed=5)
+    quick = ScanSchedule(reads=1, looks=4, set_volts=(2.4, 3.1), reset_volts=(1.5, 2.1), value_reads=4)
+    with driver(line).session() as board:
+        report = scan(Chip(board), 0, quick)
+    planted = line.truth.planted(0)[0] > 0
+    assert planted.any()
+    assert report.faults.stuck[planted].all()
+    assert report.faults.stuck[~planted].mean() < 0.01
+
+
+def test_what_the_board_cannot_do_is_said(tapped):
+    with driver(tapped()).session() as board:
+        assert "at most once" in board.unpromised
+        with pytest.raises(DeviceError, match="cannot read a device at a staircase"):
+            Chip(board).sweep(0, 0, 0, SET, [0.5], 1.0, 1e-3)
+
+
+@pytest.mark.parametrize("address", ["a0+", "a0+/dev/ttyACM0#windows=maybe", "a0+/dev/ttyACM0#serial=7"])
+def test_an_address_that_is_none_is_refused(address):
+    with pytest.raises(ValueError, match="is no address"):
+        A0Place.of(address)
