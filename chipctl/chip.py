@@ -111,7 +111,7 @@ class Chip:
             )
         return self.columns(array).siemens(sums / reads, gains, region.slices[1])
 
-    def multiply(
+    def multiply(  # noqa: PLR0913 - how one product is measured
         self,
         array: int,
         row_volts: ArrayLike,
@@ -120,6 +120,7 @@ class Chip:
         reads: int = 1,
         gain: int | None = None,
         balanced: bool = False,
+        cols: tuple[int, int] | None = None,
     ) -> Amps:
         """Multiply vectors of row voltages by the conductances of one array, in one request.
 
@@ -141,6 +142,7 @@ class Chip:
                 sensitive one that takes a device at full span.
             balanced: Drive the negative phase even where no voltage is negative, so that the columns' own
                 zeros cancel without having been measured.
+            cols: First column and number of columns to sample, all by default; the others cost no conversion.
 
         Returns:
             Column currents, shape (cols,) or (vectors, cols), amperes, positive into the TIA.
@@ -150,12 +152,16 @@ class Chip:
             SaturationError: A column was at the end of the ADC's range in some product.
         """
         first, least = (self.sensitive_gain, 0) if gain is None else (gain, gain)
-        measure = Measure(first, least, input_bits, reads, balanced)
+        measure = Measure(first, least, input_bits, reads, balanced, cols)
         columns, line = self.columns(array), self._product_line(array)
         if line is None and not columns.is_calibrated:
             return self.product(array, row_volts, measure).amps / columns.read_ratio
         amps = calibrated_product(self.board, columns, array, row_volts, measure).amps
-        return amps if line is None else line.undo(amps)
+        if line is None:
+            return amps
+        at, count = cols or (0, self.cols)
+        here = slice(at, at + count)
+        return ProductLine(line.slope[here], line.offset_amps[here]).undo(amps)
 
     def _product_line(self, array: int) -> ProductLine | None:
         if self.profile.result(PRODUCTS, array) is None:

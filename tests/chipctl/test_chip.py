@@ -197,8 +197,10 @@ def test_columns_asked_for_alone_are_those_of_the_whole_product_and_cost_no_more
     whole = chip.product(0, volts, Measure(0)).amps
     before = chip.book()
     some = chip.product(0, volts, Measure(0, cols=(10, 4))).amps
+    after = chip.book()
+    np.testing.assert_array_equal(chip.multiply(0, volts, gain=0, cols=(10, 4)), some)
     assert some.shape == (2, 4)
     np.testing.assert_array_equal(some, whole[:, 10:14])
-    assert chip.book().joules["ADC"] - before.joules["ADC"] == pytest.approx(2 * 4 * 100e-12)
+    assert after.joules["ADC"] - before.joules["ADC"] == pytest.approx(2 * 4 * 100e-12)
     with pytest.raises(ValueError, match="the array has 64"):
         chip.product(0, volts, Measure(1, cols=(62, 4)))

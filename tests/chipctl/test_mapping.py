@@ -1,11 +1,14 @@
 """Weights become pairs of devices, around the stuck ones, wherever the layers lie."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chipctl.converters import SPAN
+from chipctl.fault_map import DeadLine, LineKind
 from chipctl.mapping import (
     array_targets,
     on_tiles,
@@ -14,7 +17,7 @@ from chipctl.mapping import (
     place,
     weights_from,
 )
-from chipctl.planner import plan
+from chipctl.planner import pair_costs, plan
 from chipctl.profile import FaultKind, FaultMap
 
 
@@ -56,6 +59,38 @@ def test_row_bands_of_one_array_are_used_when_arrays_run_out():
 def test_a_network_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="does not fit"):
         place((64, 128), 3, 64, 64)
+
+
+def test_a_small_layer_lies_beside_dead_lines_and_stuck_devices_and_loses_nothing():
+    faults = healthy(1)
+    lines = (
+        DeadLine(kind=LineKind.ROW, lines=(2,)),
+        DeadLine(kind=LineKind.COL, lines=(0,)),
+        DeadLine(kind=LineKind.AMPLIFIER, lines=(7,)),
+    )
+    faults[0] = replace(faults[0], lines=lines)
+    for line in lines:
+        faults[0].kinds[line.devices(64, 64)] = FaultKind.DEAD_LINE
+    faults[0].conductance[faults[0].on_dead_line] = 0.0
+    stick(faults, 0, row=5, col=9, share=0.4)
+
+    found = plan((60, 28), faults)
+
+    (tiles,) = found.placement.layers
+    assert [tile.pairs[-1] < 3 or tile.pairs[0] > 3 for tile in tiles] == [True, True]
+    assert all({2, 5}.isdisjoint(tile.rows) and {0, 3}.isdisjoint(tile.pairs) for tile in tiles)
+    assert np.isinf(found.naive_cost)
+    assert found.cost == pytest.approx(0, abs=1e-9)
+
+
+def test_a_pair_costs_what_it_can_no_longer_hold_and_what_it_must():
+    faults = healthy(1)
+    stick(faults, 0, row=0, col=0, share=2.0)  # weights 1 … 2
+    stick(faults, 0, row=1, col=1, share=0.5)  # -0.5 … 0.5
+    stick(faults, 0, row=2, col=0, share=0.7)
+    stick(faults, 0, row=2, col=1, share=0.2)  # the constant 0.5
+    costs = pair_costs(faults[0])
+    np.testing.assert_allclose(costs[:4, 0], [1 + 1, 0.5, 1 + 0.25, 0], atol=1e-9)
 
 
 def test_what_does_not_fit_at_once_is_planned_in_loads_that_hold_every_weight_once():
