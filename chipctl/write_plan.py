@@ -50,8 +50,10 @@ def check_targets(chip: Chip, array: int, target: Siemens, mask: NDArray[np.bool
     shape = (chip.rows, chip.cols)
     if not 0 <= array < chip.arrays:
         raise ValueError(f"no array {array}: this chip has arrays 0 to {chip.arrays - 1}")
-    if target.shape != shape or mask.shape != shape:
-        raise ValueError(f"targets and mask of shape {shape} wanted, {target.shape} and {mask.shape} given")
+    for name, given in (("targets", target), ("mask", mask)):
+        if given.shape != shape:
+            wanted = f"an array has {shape[0]} rows and {shape[1]} columns"
+            raise ValueError(f"{name} of shape {given.shape}; {wanted}")
     chosen = target[mask]
     if not np.all((chosen >= 0) & (chosen <= SPAN * (1 + 1e-9))):
         bad = np.argwhere(mask & ~((target >= 0) & (target <= SPAN * (1 + 1e-9))))[0]

@@ -76,6 +76,26 @@ def test_a_file_that_is_no_map_is_named(tmp_path, name, data):
         load_map(tmp_path / name)
 
 
+def test_comments_empty_lines_blanks_and_a_spreadsheets_mark_are_no_part_of_a_map(tmp_path):
+    (tmp_path / "a.csv").write_text("# µS\n1, 2 # a\n\n nan,4e1\r\n", encoding="utf-8-sig")
+    np.testing.assert_array_equal(load_map(tmp_path / "a.csv"), [[1, 2], [np.nan, 40]])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("# one\n1,2\n3;4\n", "a.csv, line 3: '3;4' is no line of comma-separated numbers"),
+        ("1,2\n3,\n", "a.csv, line 2: '3,' is no line"),
+        ("1,2\n\n3,4,5\n", "a.csv, line 3: 3 numbers, where the first line has 2"),
+        (";".join(["1"] * 99), "a.csv, line 1: '1;1;1;1;1;1;1;1;1;1;…'"),
+    ],
+)
+def test_the_line_that_is_wrong_is_named(tmp_path, text, says):
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=says):
+        load_map(tmp_path / "a.csv")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
