@@ -91,12 +91,16 @@ def serve(
             a0_faults=",".join(a0_fault or ()),
         )
     )
+    kind = f"{preset} chip" if profile is None else f"twin of {profile}"
+    _serve_until_stopped(served, pty, tcp, f"serving {kind}, seed {seed}")
+
+
+def _serve_until_stopped(served: Board, pty: Path | None, tcp: str | None, title: str) -> None:
     for source in served.sources:
         typer.echo(source, err=True)
 
     def ready(place: str) -> None:
-        kind = f"{preset} chip" if profile is None else f"twin of {profile}"
-        typer.echo(f"serving {kind}, seed {seed}, on {place}", err=True)
+        typer.echo(f"{title}, on {place}", err=True)
 
     with stop_signals() as stop:
         try:
