@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import structlog
 
 from chipctl.files import replace_file
 from chipctl.memory.answers import Answers, Spread, Task, measure
@@ -19,6 +20,8 @@ from chipctl.studies.study import Asked, Found, Result, Row, Study
 ANSWERS = "answers.jsonl"
 """File of a run's folder with each answer as it came."""
 
+_log = structlog.get_logger()
+
 COLUMNS = ("quantity", "published", "prototype", "here", "asked", "")
 _MARKS = {True: "holds", False: "falls short", None: ""}
 
@@ -26,7 +29,8 @@ _MARKS = {True: "holds", False: "falls short", None: ""}
 def begin(study: Study, asked: Asked, root: Path) -> Run:
     """The run to work in: the last one of this study under `root` that was not finished, or a new one.
 
-    One is taken up only if it was asked for the same and is of the same source.
+    One is taken up only if it was asked for the same and is of the same source; of one of another source a
+    warning tells how to believe its answers.
     """
     policy = {
         "study": study.name,
@@ -38,9 +42,14 @@ def begin(study: Study, asked: Asked, root: Path) -> Run:
     record = RunRecord.begin(f"study-{study.name}", seeds={"study": asked.first_seed}, policy=policy)
     for run in reversed(list_runs(root) if root.exists() else []):
         old = run.record
-        same = (old.kind, old.policy, old.source_revision) == (record.kind, policy, record.source_revision)
-        if same and old.outcome is not Outcome.DONE and not run.is_being_recorded:
+        if (old.kind, old.policy) != (record.kind, policy) or old.outcome is Outcome.DONE:
+            continue
+        if run.is_being_recorded:
+            continue
+        if old.source_revision == record.source_revision:
             return Run.resume(run.path)
+        _log.warning("an unfinished run of another source", believe_it=f"--answers {run.path / ANSWERS}")
+        break
     return Run(root, record)
 
 
