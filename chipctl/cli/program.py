@@ -75,16 +75,20 @@ def program_command(
         settings = settings.model_copy(update={"programming": named(schedule)})
     target = _targets(targets, unit)
     mask = ~np.isnan(target)
+
+    def plan_for(chip: Chip) -> Plan:
+        return replace(planned(chip, array, (target, mask), settings), on_host=on_host)
+
     if dry_run:
         with open_chip(chip, settings, profile) as opened:
-            told = foretold(opened, planned(opened, array, (target, mask), settings), runs, settings)
+            told = foretold(opened, plan_for(opened), runs, settings)
         show_forecast(told, as_json=as_json)
         return
     record = RunRecord.begin(KIND, policy=settings.model_dump(mode="json"))
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(runs))
         opened = stack.enter_context(open_chip(chip, settings, profile, (journal, record.name)))
-        plan = replace(planned(opened, array, (target, mask), settings), on_host=on_host)
+        plan = plan_for(opened)
         stack.enter_context(saying_how_to_go_on(runs / record.name))
         run = stack.enter_context(Run(runs, record))
         run.update(chip=identity(chip, opened))
@@ -106,12 +110,19 @@ def _targets(path: Path, unit: str) -> Siemens:
 def planned(chip: Chip, array: int, wanted: tuple[Siemens, NDArray[np.bool_]], settings: Settings) -> Plan:
     """What to do on this chip, checked; the zeros of the array are measured if nobody did.
 
+    Warns of an array that was never scanned.
+
     Raises:
         ValueError: A target or the policy is outside what the chip takes.
     """
     target, mask = wanted
     check_targets(chip, array, target, mask)
     check_schedule(chip, settings.programming)
+    if chip.profile.arrays[array].scanned is None:
+        remark(
+            f"warning: no fault map of array {array} is known, so its stuck devices get pulses till they are "
+            "given up; `chipctl scan --profile FILE` finds them, `--profile FILE` here leaves them out"
+        )
     mask = mask & ~chip.profile.fault_map(array).stuck
     if chip.profile.arrays[array].zero_codes is None:
         chip.measure_zero(array)

@@ -238,15 +238,17 @@ class Cost:
 
     pulses: float
     seconds: float
-    """Of the chip, verification included, rests not."""
+    """Of the chip, verification included, rests not; programmed in a job on the board."""
+    host_seconds: float
+    """The same programmed from the host, which reads whole rectangles to read some of their devices."""
     source: str
 
 
 _MEASURED = "virtual `good` chips, targets uniform over the span"
 ASSUMED_COSTS: Final = (
-    (FAST, Cost(5.1, 0.56e-3, _MEASURED)),
-    (FINE, Cost(11.6, 5.5e-3, _MEASURED)),
-    (PAPER, Cost(49.0, 3.7e-3, _MEASURED)),
+    (FAST, Cost(5.1, 0.56e-3, 1.43e-3, _MEASURED)),
+    (FINE, Cost(11.6, 5.5e-3, 17.8e-3, _MEASURED)),
+    (PAPER, Cost(49.0, 3.7e-3, 6.2e-3, _MEASURED)),
 )
 """Means over devices that got pulses, on two chips; maps with many targets near zero take less."""
 
@@ -295,7 +297,7 @@ def forecast(chip: Chip, plan: Plan, history: list[Run], wear: Counts | None, li
         devices=int(plan.mask.sum()),
         to_move=to_move,
         pulses=round(each.pulses * to_move),
-        seconds=each.seconds * to_move,
+        seconds=(each.host_seconds if plan.on_host else each.seconds) * to_move,
         rest_seconds=(visits + 1) * s.revisits.rest if visits else 0.0,
         based_on=each.source,
         set_volts=s.set_volts.last,
@@ -318,9 +320,11 @@ def _experience(chip: Chip, schedule: PulseSchedule, history: list[Run]) -> Cost
     if not pulses:
         return nearest
     mean = float(np.mean(pulses))
-    seconds = nearest.seconds * mean / nearest.pulses
+    scale = mean / nearest.pulses
     runs = "one earlier run" if len(pulses) == 1 else f"{len(pulses)} earlier runs"
-    return Cost(mean, seconds, f"{runs} by this policy on this chip")
+    return Cost(
+        mean, nearest.seconds * scale, nearest.host_seconds * scale, f"{runs} by this policy on this chip"
+    )
 
 
 def _pulses_each(run: Run, chip: Chip, schedule: PulseSchedule) -> float | None:

@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from chipctl.chip import connect
 from chipctl.cli.main import app
+from chipctl.fault_map import FaultMap
+from chipctl.profile import ChipProfile
 from chipctl.runs.journal import Fate, Journal
 from chipctl.runs.record import RunRecord
 from chipctl.runs.store import Run, StorageError, list_runs
+from chipctl.tables import to_csv
 from sim_chip import state
 
 TARGET = np.random.default_rng(1).uniform(5e-6, 140e-6, (64, 64))
@@ -103,6 +107,31 @@ def test_a_dry_run_pulses_nothing_and_tells_what_would_be_done(place):
     assert told["pulses"] == pytest.approx(49 * told["to_move"], rel=0.01)
     assert place.counters.sum() == 0
     assert not place.runs.exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--on-host",)], ids=["on the board", "from the host"])
+def test_the_chip_time_that_a_dry_run_tells_is_that_of_the_way_it_goes(tmp_path, words):
+    (tmp_path / "map.csv").write_bytes(to_csv(TARGET))
+    chip = f"sim://?preset=good&seed=11&state={tmp_path / 'state'}"
+    asked = ("program", tmp_path / "map.csv", "--chip", chip, "--runs", tmp_path / "runs", *words, "--json")
+    told = json.loads(Place(tmp_path)(*asked, "--dry-run"))
+    with connect(chip) as opened:
+        before = opened.book().seconds
+    Place(tmp_path)(*asked)
+    with connect(chip) as opened:
+        assert opened.book().seconds - before == pytest.approx(told["seconds"], rel=0.3)
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_an_array_that_was_never_scanned_is_warned_about(place, dry):
+    profile = ChipProfile.nominal("good-4", 3, 64, 64)
+    profile.set_fault_map(0, FaultMap.none(64, 64))
+    profile.save(place.folder / "chip.json")
+    words = ("--dry-run",) if dry else ()
+    place.program(*words, "--profile", place.folder / "chip.json")
+    assert "no fault map" not in place.said
+    place.program(*words)
+    assert "warning: no fault map of array 0 is known" in place.said
 
 
 def test_what_a_dry_run_expects_comes_from_earlier_runs_on_this_chip(place):
@@ -200,7 +229,7 @@ def test_worn_devices_are_warned_about(place):
     (place.folder / "policy.toml").write_text("[wear]\npulses_per_device = 3\n", encoding="utf-8")
     place.program()
     worn = int(np.count_nonzero(place.counters[0][:8] >= 3))
-    assert "warning" not in place.said
+    assert "have had" not in place.said
     place.program("--config", place.folder / "policy.toml")
     assert f"warning: {worn} devices of array 0 have had 3 pulses or more" in place.said
 
