@@ -90,10 +90,15 @@ def test_the_demo_reaches_every_figure_over_a_serial_port(served, tmp_path):
     assert all("run" in event and "session" in event for event in events)
 
     recalled = chipctl("recall", report.with_name("memory-64-16-64.npz"), "--chip", served, "--json")
+    one_by_one = chipctl(
+        "recall", report.with_name("memory-64-16-64.npz"), "--chip", served, "--update", "sweep", "--json"
+    )
     gone = chipctl("recall", report.with_name("memory-64-64.npz"), "--chip", served)
 
     assert recalled.returncode == 0, recalled.stderr
     assert np.mean([r["cosine"] for r in json.loads(recalled.stdout)]) > 0.98
+    assert np.mean([r["cosine"] for r in json.loads(one_by_one.stdout)]) > 0.98
+    assert max(r["iterations"] for r in json.loads(one_by_one.stdout)) > 20
     assert gone.returncode == 1
     assert "not on the chip any more" in gone.stderr
 
