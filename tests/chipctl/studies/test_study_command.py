@@ -9,6 +9,11 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from typer.testing import CliRunner
+
+from chipctl.cli.main import app
+from chipctl.runs.journal import Journal
+from chipctl.runs.store import Run
 
 COMMAND = [sys.executable, "-c", "from chipctl.cli import main; main()", "study", "run", "3h"]
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -106,3 +111,20 @@ def test_a_cluster_that_is_not_there_is_an_error_without_traceback(tmp_path):
     assert refused.returncode == 2
     assert "no dask scheduler answers at tcp://127.0.0.1:9" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_on_a_chip_that_is_named_every_pulse_is_in_the_journal(tmp_path):
+    address = ["--chip", "sim://?preset=good&seed=7", "--runs", str(tmp_path), "--json"]
+    ran = CliRunner().invoke(app, ["study", "run", "6a", "--seeds", "1", *address])
+    found = json.loads(ran.stdout)
+    assert {row["quantity"]: row["holds"] for row in found["rows"]}["σ of the error"] is True
+    record = Run.open(tmp_path / found["run"]).record
+    assert record.chip.serial == "good-7"
+    with Journal(tmp_path) as journal:
+        assert len(journal.entries(record.name)) > 5
+
+
+def test_the_studies_are_listed_for_machines():
+    listed = json.loads(CliRunner().invoke(app, ["study", "list", "--json"]).stdout)
+    published = "3b-f 3g 3h 3i 3j 4b-d 4e 4f 4g 4h 5b-e 5f 5g 6a 6b 6c 6d"
+    assert [study["name"] for study in listed] == published.split()
