@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from chipctl import doorbell
+from chipctl.a0_board import SCHEME, A0Board, A0Place
 from chipctl.addresses import SerialPlace, serial_place
 from chipctl.cli.options import AsJson, ChipAddress
 from chipctl.cli.screen import print_json, remark
@@ -34,9 +35,9 @@ def safe(chip: ChipAddress, as_json: AsJson = False) -> None:
 
     The owner of the port is asked first; if it does not answer in 150 ms, the port is taken over. One that
     cannot be asked, another program's or another user's, is written past. A virtual chip on TCP takes a
-    request for safety beside its host.
+    request for safety beside its host; an A0 board takes none beside its host.
     """
-    place = serial_place(chip)
+    place = None if chip.startswith(SCHEME) else serial_place(chip)
     owner = None if place is None else holder(place.path)
     try:
         facts = _alone(chip) if place is None or owner is None else _beside(place, owner)
@@ -51,6 +52,9 @@ def safe(chip: ChipAddress, as_json: AsJson = False) -> None:
 
 
 def _alone(address: str) -> dict[str, Any]:
+    if address.startswith(SCHEME):
+        with A0Board(A0Place.of(address)).session():  # zeroes them first and last
+            return {"safe": True, "by": "this process"}
     link = Link(open_transport(address))
     try:
         link.safe()

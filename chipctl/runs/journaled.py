@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chipctl.a0_board import SCHEME, A0Board, A0Place
 from chipctl.board import NativeBoard
 from chipctl.chip import Chip
 from chipctl.errors import ChipctlError, ProtocolError
@@ -26,7 +28,14 @@ Placed = tuple[Counts, Counts | None]
 """Pulses by device, and how many of them were SET, where that is known; shape (rows, cols)."""
 
 
-class JournaledBoard(NativeBoard):
+if TYPE_CHECKING:
+    _Below = NativeBoard
+else:
+    _Below = object
+"""Whichever board is journaled comes behind it in the order of bases."""
+
+
+class Journaling(_Below):
     """Writes down what each effect is to do before it is sent, and afterwards what became of it.
 
     Where no answer comes, nothing is guessed: the entry stays open until the board can be asked, at the
@@ -37,8 +46,9 @@ class JournaledBoard(NativeBoard):
             cannot be written is asked for again later.
     """
 
-    def __init__(self, link: Link, journal: Journal, run: str = "") -> None:
-        super().__init__(link)
+    def __init__(self, below: Any, journal: Journal, run: str = "") -> None:
+        """`below` is what the board itself is made with."""
+        super().__init__(below)
         self._journal, self._run = journal, run
         self._jobs: dict[int, int] = {}
         """The entry of each job of this session that is open."""
@@ -193,6 +203,28 @@ class JournaledBoard(NativeBoard):
         return counts, counts * (request.direction == m.SET)
 
 
+class JournaledBoard(Journaling, NativeBoard):
+    """The native board, journaled."""
+
+
+class JournaledA0Board(Journaling, A0Board):
+    """The A0 board, journaled; its count of pulses goes on where the journal left it.
+
+    The board has no log: what it did not confirm stays uncertain, and counts as wear of its array.
+    """
+
+    def __init__(self, below: Any, journal: Journal, run: str = "") -> None:
+        super().__init__(below, journal, run)
+        known = [chip.total for chip in journal.chips() if chip.serial == self.welcome.serial]
+        if known:
+            self.count_from(known[-1])
+
+    def _found_out(self, intent: Intent) -> Done:
+        """Nobody can say; at most all of its pulses."""
+        counts, _ = self._spread(intent)
+        return Done.nowhere(Fate.FORGOTTEN, self._shape, int(counts.sum()))
+
+
 _SPREAD = {request.__name__: request for request in (m.Pulse, m.PulseMap, m.Sweep)}
 """Effects whose request alone says which device gets how many pulses."""
 
@@ -217,6 +249,14 @@ def connect(address: str, journal: Journal, run: str, profile: ChipProfile | Non
     What earlier processes left open is found out first. Whatever ends the block, the outputs are zeroed, then
     the journal is told as much as the board still says; the rest stays open in it, for the next process.
     """
+    if address.startswith(SCHEME):
+        with JournaledA0Board(A0Place.of(address), journal, run).session() as a0_board:
+            a0_board.settle()
+            try:
+                yield Chip(a0_board, profile)
+            finally:
+                a0_board.settle()
+        return
     with Link(open_transport(address)) as link:
         board = JournaledBoard(link, journal, run)
         try:

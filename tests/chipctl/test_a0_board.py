@@ -13,6 +13,8 @@ from chipctl.chip import Chip, HostLimits, PulseShape, connect
 from chipctl.errors import DeviceError, LinkTimeout, OutcomeUnknown
 from chipctl.faults import ScanSchedule, scan
 from chipctl.programming import program
+from chipctl.runs import journaled
+from chipctl.runs.journal import Fate, Journal
 from firmware_protocol import a0
 from firmware_protocol import a0_words as w
 from firmware_protocol.a0_frame import Decoder
@@ -359,3 +361,31 @@ def test_what_the_board_cannot_do_is_said(tapped):
 def test_an_address_that_is_none_is_refused(address):
     with pytest.raises(ValueError, match="is no address"):
         A0Place.of(address)
+
+
+# The journal, which counts for a board that does not
+
+
+def test_the_count_of_pulses_goes_on_where_the_journal_left_it(tmp_path):
+    for before in (0, 64):
+        address = "a0+sim://?preset=ideal#chip=one"
+        with Journal(tmp_path) as journal, journaled.connect(address, journal, "run") as chip:
+            assert chip.board.state().total_pulses == before
+            chip.pulse(0, PULSE, CORNER)
+    with Journal(tmp_path) as journal:
+        (known,) = journal.chips()
+        assert (known.serial, known.total) == ("one", 128)
+        assert journal.wear(known.id)[0].pulses[CORNER.slices].tolist() == [[2] * 8] * 8
+
+
+def test_what_was_not_confirmed_is_worn_in_the_journal_and_placed_nowhere(tmp_path, tapped, monkeypatch):
+    line = tapped(conductance=50e-6)
+    line.loses = lambda command: getattr(command, "row", None) == a0.LAST_ROW
+    monkeypatch.setattr("chipctl.a0_board.open_transport", lambda address: line)
+    with Journal(tmp_path) as journal:
+        with journaled.connect("a0+/dev/none", journal, "run") as chip, pytest.raises(OutcomeUnknown):
+            chip.pulse(0, PULSE, CORNER)
+        (entry,) = journal.entries("run")
+        assert entry.done.fate is Fate.FORGOTTEN
+        assert journal.wear(1)[0].unknown == 64
+        assert not journal.wear(1)[0].pulses.any()
