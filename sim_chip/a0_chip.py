@@ -275,11 +275,12 @@ class WiredChip:
     def _convert_array(self, array: int, automatic: bool) -> None:
         switches = (w.READ_BIT, w.CONNECT_TIA, w.CONNECT_COLUMN)
         rows, columns = self.chip.selected(array)
+        # Without all switches no current flows, but there is a conversion all the same
+        driven = rows if all(self.level(switch) for switch in switches) else np.zeros_like(rows)
+        is_one = driven.sum() == 1 and columns.sum() == 1
         self._use_tias(array, automatic)
-        if not all(self.level(switch) for switch in switches):
-            self.chip.load_rows(array, np.zeros(LINES))  # no current, but a conversion all the same
-        is_one = rows.sum() == 1 and columns.sum() == 1
-        self.chip.convert(array, float_rows=bool(is_one and not self.level(w.READ_DPE) and rows.any()))
+        self.chip.load_rows(array, driven)
+        self.chip.convert(array, float_rows=bool(is_one and not self.level(w.READ_DPE)))
         self.chip.load_rows(array, rows)
         for fifo in fifos(array):
             self._fill(fifo, self.chip.fifo(fifo))

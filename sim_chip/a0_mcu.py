@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from sim_chip.a0_firmware import DROPPED_REPLY, FAULTS, A0Firmware, HungError
 from sim_chip.chip import VirtualChip
 from sim_chip.pace import RealPace
 from sim_chip.tias import GAIN_WORDS
+
+_log = logging.getLogger(__name__)
 
 _MOST_COMMANDS: Final = 4096
 """Kept for a host that does not wait; the real board stops it by not taking more."""
@@ -57,6 +60,8 @@ class A0Mcu:
         self.dropped_bytes = 0
         """To the host, dropped by the line because it was not read; whoever has the line counts them."""
         self.dropped_replies = 0
+        self.failures = 0
+        """Commands that ended in a bug of this board's."""
         self._loses_replies = DROPPED_REPLY in faults
         self._clock = clock
         self._pace: RealPace | None = None
@@ -106,6 +111,10 @@ class A0Mcu:
             self.wired.complain(f"hangs until its reset button is pressed: {error}")
             self.is_hung = True
             self._queue.clear()
+            return
+        except Exception:  # our own bug: the board lives on
+            _log.exception("A0 board: %r failed", asked.command)
+            self.failures += 1
             return
         if values is None or not asked.command.reply.size:
             return

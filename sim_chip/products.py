@@ -51,7 +51,7 @@ class Products:
         taken = self._taken(array, places)
         settle_ns = die.product_settle_ns(array)
         times = (settle_ns, *self._times(array, places))
-        slot = sum(times)
+        slot = max(1, sum(times))  # nothing converted takes no time
         words = np.empty((len(drive), _WORDS), dtype=np.uint16)
         done = 0
         while done < len(drive):

@@ -9,6 +9,7 @@ import pytest
 
 from firmware_protocol import a0
 from firmware_protocol import a0_words as w
+from firmware_protocol.a0_wire import Letter, Real, Whole, kinds
 from firmware_protocol.a0_words import Pin
 from firmware_protocol.rails import Rail
 from sim_chip.a0_mcu import A0Mcu
@@ -504,6 +505,34 @@ def test_at_the_walls_pace_a_slow_read_is_silent_as_long_as_its_delays():
     now[0] += 3.0
     mcu.work()
     assert len(mcu.transmit()) == 8192
+
+
+DICE_VALUES = {
+    Letter: lambda dice, kind: dice.choice(list("ABCDEFGHJK")),
+    Real: lambda dice, kind: float(dice.random()),
+    Whole: lambda dice, kind: int(dice.choice([kind.low, kind.high, dice.integers(kind.low, kind.high + 1)])),
+}
+
+
+def any_command(dice):
+    kind = dice.choice(list(a0.COMMANDS.values()))
+    values = [DICE_VALUES[type(each)](dice, each) for _, each in kinds(kind)]
+    if kind.PAYLOAD is not None:
+        size = kind.PAYLOAD.fixed or kind.PAYLOAD.unit * int(dice.integers(1, 59))
+        values.append(dice.bytes(size) if dice.random() < 0.5 else bytes(size))
+    return kind(*values)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_sequence_of_commands_brings_the_board_down(seed):
+    dice, link = np.random.default_rng(seed), board("good", us=None)
+    stops = (a0.ClearPin, a0.WritePort, a0.StopClock, a0.SetClock, a0.MakeInput)
+    commands = [command for command in (any_command(dice) for _ in range(150)) if type(command) not in stops]
+    link.mcu.receive(b"".join(command.encode() for command in commands))
+    while link.mcu.work() == 0.0:
+        link.mcu.transmit()
+    assert link.mcu.failures == 0
+    assert not link.mcu.is_hung
 
 
 # The whole

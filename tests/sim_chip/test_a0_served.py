@@ -14,6 +14,7 @@ import pytest
 
 from firmware_protocol import a0
 from sim_chip import cli
+from sim_chip.server import connect
 
 _spec = importlib.util.spec_from_file_location("a0_sequences", Path(__file__).with_name("a0_sequences.py"))
 assert _spec is not None
@@ -145,6 +146,14 @@ def test_a_read_without_clock_is_silence_until_the_reset_button(tmp_path):
         assert len(link.call([*s.CONSTRUCT, *s.set_clock(50), a0.ReadCell(0, 0, 0, 0)])) == 2
         process.terminate()
         assert "hangs until its reset button is pressed" in process.stderr.read()
+
+
+def test_the_board_answers_in_process_as_behind_a_port():
+    endpoint = connect("sim://?board=a0&preset=ideal&a0_faults=dropped-reply,lost-packet")
+    endpoint.write(a0.Count().encode())
+    assert len(endpoint.read(1.0)) == 256
+    assert endpoint.read(0.0) == b""
+    endpoint.close()
 
 
 @pytest.mark.parametrize(
