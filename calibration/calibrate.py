@@ -11,6 +11,7 @@ from markupsafe import Markup
 from calibration.bench import Bench, make_ready
 from calibration.procedure import Calibrated, Effect, Procedure, Scope
 from chipctl.chip import Chip
+from chipctl.corrections import KeepsMap
 from chipctl.errors import ChipctlError, SaturationError
 from chipctl.faults import ScanSchedule
 from chipctl.profile import ChipProfile
@@ -158,13 +159,13 @@ class Freshness(StrEnum):
     """The measurement is in doubt; one of a chip outside its limits may be fresh."""
     OLD = "too old"
     CHANGED = "map changed"
-    """The chip has been pulsed since, and the result holds for the map it was measured with."""
+    """The array has been pulsed since, and the result holds for the map it was measured with."""
 
 
 def freshness(
-    task: Task, profile: ChipProfile, total_pulses: int | None = None, now: datetime | None = None
+    task: Task, profile: ChipProfile, keeps_map: KeepsMap | None = None, now: datetime | None = None
 ) -> Freshness:
-    """Whether a task's result may be relied on; without `total_pulses` maps are taken for unchanged."""
+    """Whether a task's result may be relied on; without `keeps_map` maps are taken for unchanged."""
     result = profile.result(task.procedure.name, task.array)
     if result is None:
         return Freshness.NEVER
@@ -173,13 +174,13 @@ def freshness(
     if result.age(now) > timedelta(days=task.procedure.fresh_days):
         return Freshness.OLD
     counted = result.valid_for.get("total_pulses")
-    if total_pulses is not None and counted is not None and counted != total_pulses:
+    if keeps_map and isinstance(counted, int) and not keeps_map(task.array or 0, counted):
         return Freshness.CHANGED
     return Freshness.FRESH
 
 
 def to_do(
-    tasks: tuple[Task, ...], named: set[str], profile: ChipProfile, cut_short: set[str], total_pulses: int
+    tasks: tuple[Task, ...], named: set[str], profile: ChipProfile, cut_short: set[str], keeps_map: KeepsMap
 ) -> tuple[Task, ...]:
     """What is left of tasks.
 
@@ -189,7 +190,7 @@ def to_do(
 
     def is_done(task: Task) -> bool:
         result = profile.result(task.procedure.name, task.array)
-        if result is None or freshness(task, profile, total_pulses) is not Freshness.FRESH:
+        if result is None or freshness(task, profile, keeps_map) is not Freshness.FRESH:
             return False
         return task.procedure.name not in named or result.run in cut_short
 

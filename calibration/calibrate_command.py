@@ -94,8 +94,8 @@ def calibrate_command(
             return
         named = set(PROCEDURES if everything else names or [])
         done_before = _cut_short(runs, opened) if resume else set()
-        pulses = opened.board.state().total_pulses
-        order = Order(to_do(tasks, named, opened.profile, done_before, pulses), seed, quick, settings.scan)
+        left = to_do(tasks, named, opened.profile, done_before, opened.keeps_map)
+        order = Order(left, seed, quick, settings.scan)
         if dry_run:
             _tell_plan(opened.profile, order.tasks, as_json=as_json)
             return
@@ -246,8 +246,7 @@ def _tell_plan(profile: ChipProfile, tasks: tuple[Task, ...], *, as_json: bool) 
 
 
 def _tell_status(chip: Chip, tasks: tuple[Task, ...], *, as_json: bool) -> None:
-    pulses = chip.board.state().total_pulses
-    states = [freshness(task, chip.profile, pulses) for task in tasks]
+    states = [freshness(task, chip.profile, chip.keeps_map) for task in tasks]
     results = [chip.profile.result(task.procedure.name, task.array) for task in tasks]
     if as_json:
         facts = [

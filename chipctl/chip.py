@@ -12,7 +12,7 @@ from chipctl.a0_board import SCHEME, A0Board, A0Place
 from chipctl.bench import ChipBook, RailState, rail_states
 from chipctl.board import Board, NativeBoard, Region
 from chipctl.converters import SPAN, Columns, Dac, Readout, dac_of, readout_of
-from chipctl.corrections import PRODUCTS, ProductLine, columns_of
+from chipctl.corrections import ProductLine, columns_of, kept_since
 from chipctl.errors import LinkError, ProtocolError, SaturationError
 from chipctl.limits import HostLimits, PulseShape, Rules, Staircase
 from chipctl.link import Link
@@ -44,6 +44,7 @@ class Chip:
         self.dac: Dac = dac_of(info)
         self.readout: Readout = readout_of(info)
         self.rules = Rules(board, self.dac)
+        self._kept: dict[tuple[int, int], tuple[int, bool]] = {}
         self.profile = ChipProfile.nominal(board.welcome.serial, self.arrays, self.rows, self.cols)
         if profile is not None:
             self.adopt(profile)
@@ -126,7 +127,7 @@ class Chip:
 
         Without calibration these are the currents as the converters' nominal scale has them, some ten
         percent smaller than conductances as `read` shows them would give, for the resistance of the wires.
-        With a calibrated profile converters are made good (`columns`), and, while the chip has not been
+        With a calibrated profile converters are made good (`columns`), and, while the array has not been
         pulsed since products were calibrated, the wires too: then this is `row_volts @ read(array)` but for
         noise. See docs/profile.md. `product` leaves all of it out.
 
@@ -153,20 +154,34 @@ class Chip:
         """
         first, least = (self.sensitive_gain, 0) if gain is None else (gain, gain)
         measure = Measure(first, least, input_bits, reads, balanced, cols)
-        columns, line = self.columns(array), self._product_line(array)
-        if line is None and not columns.is_calibrated:
-            return self.product(array, row_volts, measure).amps / columns.read_ratio
-        amps = calibrated_product(self.board, columns, array, row_volts, measure).amps
-        if line is None:
-            return amps
-        at, count = cols or (0, self.cols)
-        here = slice(at, at + count)
-        return ProductLine(line.slope[here], line.offset_amps[here]).undo(amps)
+        return self.calibrated_product(array, row_volts, measure).amps
 
-    def _product_line(self, array: int) -> ProductLine | None:
-        if self.profile.result(PRODUCTS, array) is None:
-            return None
-        return ProductLine.of(self.profile, array, self.board.state().total_pulses)
+    def calibrated_product(self, array: int, row_volts: ArrayLike, measure: Measure) -> Product:
+        """Currents as `multiply` gives them, and the gain that they ended with."""
+        columns, line = self.columns(array), self.product_line(array)
+        if line is None and not columns.is_calibrated:
+            found = self.product(array, row_volts, measure)
+            return replace(found, amps=found.amps / columns.read_ratio)
+        found = calibrated_product(self.board, columns, array, row_volts, measure)
+        if line is None:
+            return found
+        at, count = measure.cols or (0, self.cols)
+        here = slice(at, at + count)
+        line = ProductLine(line.slope[here], line.offset_amps[here])
+        return replace(found, amps=line.undo(found.amps))
+
+    def product_line(self, array: int) -> ProductLine | None:
+        """What makes the wires of one array good; None if it was not measured or the map has changed."""
+        return ProductLine.of(self.profile, array, self.keeps_map)
+
+    def keeps_map(self, array: int, total_pulses: int) -> bool:
+        """Whether an array has had no pulse since the board's count stood so; no where nobody knows."""
+        now = self.board.state().total_pulses
+        if now == total_pulses:
+            return True
+        if self._kept.get((array, total_pulses), (None, False))[0] != now:
+            self._kept[array, total_pulses] = now, kept_since(self.board.op_log(), array, total_pulses)
+        return self._kept[array, total_pulses][1]
 
     def columns(self, array: int) -> Columns:
         """The converters of one array, codes to SI and back, as far as the profile knows them.

@@ -7,6 +7,7 @@ devices' conductances, each read alone, would give. It is a straight line per co
 was measured with, and is applied to products alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from chipctl.converters import Columns, Floats, Readout
 from chipctl.profile import ZEROS, ChipProfile
 from chipctl.results import CalibrationResult
+from firmware_protocol.bulk import NO_ARRAY, OpLog
 
 RAILS, ADCS, TIAS, PRODUCTS = "rails", "adcs", "tias", "products"
 """Names of the procedures whose results are used here, beside `ZEROS`."""
@@ -42,6 +44,19 @@ def columns_of(profile: ChipProfile, readout: Readout, array: int) -> Columns:
 def _usable(profile: ChipProfile, procedure: str, array: int) -> CalibrationResult | None:
     result = profile.result(procedure, array)
     return result if result is not None and result.usable else None
+
+
+KeepsMap = Callable[[int, int], bool]
+"""Whether an array (first) has had no pulse since the board's count of the chip's pulses (second)."""
+
+
+def kept_since(log: OpLog, array: int, total_pulses: int) -> bool:
+    """Whether an array has had no pulse since the board's count; no where the log does not reach back so far.
+
+    The board counts pulses of the whole chip. Its log of effects says which arrays they went to.
+    """
+    since = (effect for effect in log.effects if effect.pulses and effect.pulses_after > total_pulses)
+    return log.since_pulses <= total_pulses and all(effect.array not in (array, NO_ARRAY) for effect in since)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +92,11 @@ class ProductLine:
     offset_amps: NDArray[np.float64]
 
     @classmethod
-    def of(cls, profile: ChipProfile, array: int, total_pulses: int) -> Self | None:
-        """The line of one array; None if there is none, or if the chip has been pulsed since.
-
-        The board counts pulses of the whole chip: one on another array puts the line out of use too.
-        """
+    def of(cls, profile: ChipProfile, array: int, keeps_map: KeepsMap) -> Self | None:
+        """The line of one array; None if there is none, or if the array has been pulsed since."""
         result = _usable(profile, PRODUCTS, array)
-        if result is None or result.valid_for.get("total_pulses") != total_pulses:
+        counted = None if result is None else result.valid_for.get("total_pulses")
+        if result is None or not isinstance(counted, int) or not keeps_map(array, counted):
             return None
         return cls(result.value("slope"), result.value("offset_amps"))
 

@@ -9,6 +9,7 @@ import typer
 from chipctl.chip import Amps, Chip, Volts
 from chipctl.cli.options import ArrayIndex, AsJson, ChipAddress, Profile, open_chip
 from chipctl.cli.screen import print_json, remark, results
+from chipctl.corrections import PRODUCTS
 from chipctl.files import replace_file
 from chipctl.products import Measure
 from chipctl.settings import Settings
@@ -48,7 +49,8 @@ def multiply_command(
     """Multiply vectors by the conductances of an array in one analog step each: column currents.
 
     Reading at the read voltage changes no device. The zero of every column is measured first unless the
-    profile knows it. Currents are printed in µA, a line for each vector; files and JSON are in amperes.
+    profile knows it; what else a calibrated profile knows of converters and wires is made good. Currents are
+    printed in µA, a line for each vector; files and JSON are in amperes.
     """
     with open_chip(chip, Settings(), profile) as opened:
         row_volts = _row_volts(opened, vectors)
@@ -56,7 +58,8 @@ def multiply_command(
         if known is not None and known.zero_codes is None:
             opened.measure_zero(array)
         first, least = (opened.sensitive_gain, 0) if gain is None else (gain, gain)
-        found = opened.product(array, row_volts, Measure(first, least, bits, reads))
+        found = opened.calibrated_product(array, row_volts, Measure(first, least, bits, reads))
+        _tell_what_is_not_made_good(opened, array)
     amps = found.amps
     if out:
         replace_file(out, to_npy(amps) if out.suffix == ".npy" else to_csv(amps))
@@ -65,6 +68,20 @@ def multiply_command(
         print_json({"array": array, "gain": found.gain, "amps": amps.tolist()})
     elif not out:
         _print_currents(amps)
+
+
+def _tell_what_is_not_made_good(chip: Chip, array: int) -> None:
+    """Say that the wires take some ten percent where a calibration of products is there but out of use."""
+    known = chip.profile.result(PRODUCTS, array)
+    if known is None or chip.product_line(array) is not None:
+        return
+    why = (
+        "it has been pulsed since its products were calibrated" if known.usable else "that result is in doubt"
+    )
+    remark(
+        f"array {array}: the resistance of the wires is not made good, as {why}; "
+        f"`chipctl calibrate products -a {array}` measures it anew"
+    )
 
 
 def _row_volts(chip: Chip, path: Path | None) -> Volts:
