@@ -3,6 +3,8 @@
 import pytest
 
 from benchmarks.study_page import BEGIN, PAGE, results, with_results
+from chipctl.studies.catalogue import studies
+from chipctl.studies.study import Asked
 
 ROW = {
     "quantity": "half stuck",
@@ -29,6 +31,14 @@ RESULT = {
 
 def test_the_page_shows_the_records():
     assert PAGE.read_text(encoding="utf-8") == with_results(PAGE.read_text("utf-8"), results()) + "\n"
+
+
+@pytest.mark.parametrize("result", results(), ids=lambda result: result["name"])
+def test_the_records_are_of_the_studies_as_they_are(result):
+    claims = studies()[result["name"]].claims(Asked(result["scale"]))
+    assert [(row["quantity"], row["asked"]) for row in result["rows"]] == [
+        (claim.quantity, str(claim.band)) for claim in claims
+    ]
 
 
 def test_each_result_has_a_line_and_a_table():
