@@ -21,6 +21,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from benchmarks.proof import ChipFile, Counts, targets
 from chipctl.runs.journal import Entry, Journal
 from chipctl.runs.programmed import pulses_of
 from chipctl.runs.record import Outcome
-from chipctl.runs.store import Run, list_runs
+from chipctl.runs.store import DATA, Run, list_runs
 from firmware_protocol.jobs import Verdict
 
 KILLS = 120
@@ -78,7 +79,7 @@ class Undisturbed:
     verified: float
     """Share of the devices."""
     seconds: float
-    """From the run's first file to its end."""
+    """From the run's first file to its last array: the report that is drawn then is not programming."""
 
 
 @dataclass
@@ -232,9 +233,10 @@ def left_alone(fresh: Fresh, mode: tuple[str, ...]) -> Undisturbed:
     with tempfile.TemporaryDirectory() as folder, Case(Path(folder), fresh, mode) as case:
         said = case.program().ended()
         run = case.run
-        if run is None or run.record.duration_s is None:
+        if run is None or run.record.outcome is not Outcome.DONE:
             raise RuntimeError(f"undisturbed programming failed: {said}")
-        return Undisturbed(_share_verified(run), run.record.duration_s)
+        began = datetime.fromisoformat(run.events()[0]["time"]).timestamp()
+        return Undisturbed(_share_verified(run), (run.path / DATA).stat().st_mtime - began)
 
 
 def killed(
@@ -337,7 +339,9 @@ def _share_verified(run: Run) -> float:
 def cases(kills: int, seed: int = 0, modes: Sequence[str] = tuple(MODES)) -> Iterator[Found]:
     """Cases with their own victim, way of programming and instant, until `kills` hit a run under way."""
     os.environ |= {"OMP_NUM_THREADS": "1"}
-    _FORKED.set_forkserver_preload([__name__, "chipctl.cli.main", "sim_chip.cli"])
+    _FORKED.set_forkserver_preload(
+        [__name__, "chipctl.cli.main", "sim_chip.cli", "matplotlib.backends.backend_svg"]
+    )
     dice = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         fresh = Fresh(Path(folder), FIRST_CHIP + seed)

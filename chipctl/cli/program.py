@@ -20,8 +20,9 @@ from chipctl.programming import ProgramProgress, ProgramReport, check_schedule, 
 from chipctl.progress import Stage
 from chipctl.runs.journal import JOURNAL, Counts, Journal
 from chipctl.runs.programmed import KIND, Forecast, Plan, Watch, begin, carry_out, forecast, has_plan
+from chipctl.runs.programmed_page import program_page
 from chipctl.runs.record import RunRecord
-from chipctl.runs.store import Run, StorageError, list_runs
+from chipctl.runs.store import REPORT, Run, StorageError, list_runs
 from chipctl.schedules import named
 from chipctl.settings import Settings
 from chipctl.tables import load_map
@@ -151,6 +152,7 @@ def perform(run: Run, chip: Chip, plan: Plan, journal: Journal, settings: Settin
         "run": str(run.path),
     }
     run.update(summary=facts)
+    run.write_report(program_page(run, plan, done))
     return facts
 
 
@@ -193,6 +195,7 @@ def conclude(facts: dict[str, Any], least: float, *, as_json: bool) -> None:
         shown = {name.removesuffix("_siemens"): _shown(name, value) for name, value in facts.items()}
         rows = [(name.replace("_", " "), value) for name, value in shown.items()]
         print_table(f"array {facts['array']} programmed", ("", ""), rows)
+        remark(f"report: {Path(facts['run']) / REPORT}")
     if facts["gave_up_low"] or facts["gave_up_high"]:
         remark(
             "devices that gave up are stuck, or nearly so: `chipctl scan --profile FILE` finds and names them"

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
 from chipctl.runs.drawing import BLUE, GREEN, GREY, INK, ORANGE, canvas, frame_cells
+from firmware_protocol.jobs import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,14 @@ _FAULTS = (
     ("stuck between", "D", GREEN),
     ("on a dead line", "s", GREY),
 )
+_LEFT = (
+    (Verdict.LOW, "v", "none", BLUE),
+    (Verdict.HIGH, "^", "none", ORANGE),
+    (Verdict.GAVE_UP_LOW, "v", BLUE, BLUE),
+    (Verdict.GAVE_UP_HIGH, "^", ORANGE, ORANGE),
+    (Verdict.SKIPPED, "s", GREY, GREY),
+)
+"""Marks of the devices that were not verified: verdict, marker, face, edge."""
 
 
 def conductance_maps(
@@ -85,6 +94,32 @@ def fault_map(
         # Dead lines are rare: their mark is explained where there is one
         shown = [(mark, f"{name} ({total})") for mark, name, total in drawn if total or name != _FAULTS[3][0]]
         drawing.figure.legend(*zip(*shown, strict=True), loc="outside lower center", ncols=3, markerscale=1.8)
+    return drawing.markup
+
+
+def pulses_and_verdicts(pulses: ArrayLike, verdicts: ArrayLike) -> Markup:
+    """Pulses that each device of an array got, and which devices are not verified.
+
+    Numbers and `Verdict`, shape (rows, cols) each; the colours end at the 99th percentile.
+    """
+    counts, found = np.asarray(pulses), np.asarray(verdicts)
+    verified = np.count_nonzero(found == Verdict.VERIFIED)
+    alt = f"Pulses of each device, at most {counts.max()}; {verified} of {found.size} devices verified"
+    with canvas(9.6, 3.9, alt) as drawing:
+        left, right = drawing.figure.subplots(1, 2)
+        most = max(float(np.percentile(counts, 99)), 1.0)
+        picture = left.imshow(counts, cmap="viridis", vmin=0, vmax=most, interpolation="none")
+        frame_cells(left, *counts.shape)
+        drawing.figure.colorbar(picture, ax=left, label="pulses", extend="max")
+        for verdict, marker, face, edge in _LEFT:
+            row, col = np.nonzero(found == verdict)
+            name = f"{verdict.name.lower().replace('_', ' ')} ({row.size})"
+            right.scatter(col, row, s=9, marker=marker, c=face, edgecolors=edge, linewidths=0.7, label=name)
+        rows, cols = found.shape
+        right.set(xlim=(-0.5, cols - 0.5), ylim=(rows - 0.5, -0.5), aspect="equal")
+        frame_cells(right, rows, cols)
+        right.set(ylabel="", title=f"{verified} of {found.size} verified; the others:")
+        right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=1.8)
     return drawing.markup
 
 

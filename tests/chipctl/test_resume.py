@@ -20,6 +20,7 @@ from chipctl.runs.journal import Fate, Journal
 from chipctl.runs.record import RunRecord
 from chipctl.runs.store import Run, StorageError, list_runs
 from chipctl.tables import to_csv
+from firmware_protocol.jobs import Verdict
 from sim_chip import state
 
 TARGET = np.random.default_rng(1).uniform(5e-6, 140e-6, (64, 64))
@@ -98,6 +99,21 @@ def test_programming_is_a_run_with_full_provenance(place):
     assert {file.stat().st_mode & 0o777 for file in place.run.path.iterdir()} == {0o444}
     kept = place.run.load("programming/array0")
     np.testing.assert_array_equal(kept["set_pulses"][0] + kept["reset_pulses"][0], place.counters[0])
+
+
+def test_programming_leaves_a_report_with_its_pictures_and_every_verdict(place):
+    place.program()
+    page, kept = place.run.report_path.read_text(), place.run.load("programming/array0")
+    verdicts = kept["verdicts"][0]
+    verified = int(np.count_nonzero(verdicts == Verdict.VERIFIED))
+    assert page.count("</svg>") == 3
+    assert "Array 0 of chip good-4." in page
+    assert f"{verified} of 4096 devices verified" in page
+    for verdict in (Verdict.GAVE_UP_LOW, Verdict.GAVE_UP_HIGH, Verdict.SKIPPED):
+        assert f"{verdict.name.lower().replace('_', ' ')} ({np.count_nonzero(verdicts == verdict)})" in page
+    errors = (kept["readback"][0] - TARGET)[:8] * 1e6
+    assert f"Programming error: mean {errors.mean():+.2f} µS" in page
+    assert f"report: {place.run.report_path}" in place.said.replace("\n", "")
 
 
 def test_a_dry_run_pulses_nothing_and_tells_what_would_be_done(place):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from chipctl.runs import figures
+from firmware_protocol.jobs import Verdict
 
 
 def words(svg):
@@ -52,6 +53,14 @@ def test_conductance_maps_keep_one_pixel_per_device():
     pictures = re.findall(r'<image [^>]*width="(\d+)"', svg)
     assert len(pictures) >= 6
     assert "conductance / µS" in words(svg)
+
+
+def test_pulses_and_verdicts_count_each_device_once():
+    verdicts = np.array([[Verdict.VERIFIED, Verdict.VERIFIED], [Verdict.GAVE_UP_LOW, Verdict.SKIPPED]])
+    svg = figures.pulses_and_verdicts([[3, 4], [70, 0]], verdicts)
+    assert alt(svg) == "Pulses of each device, at most 70; 2 of 4 devices verified"
+    for name in ("low (0)", "high (0)", "gave up low (1)", "gave up high (0)", "skipped (1)"):
+        assert name in words(svg)
 
 
 def test_digits_outline_exactly_the_wrong_pixels():
