@@ -134,7 +134,7 @@ def test_bad_input_is_one_clear_line_and_an_exit_status(words, status, says, tmp
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        (np.full((64, 64), 75.0), "targets are in siemens"),
+        (np.full((64, 64), 75.0), "if it is in µS say --unit uS"),
         (np.full((32, 64), 75e-6), "shape"),
         (np.full((64, 64), 200e-6), "outside 0 to 150"),
     ],

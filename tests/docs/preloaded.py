@@ -8,6 +8,9 @@ import json
 import os
 import sys
 
+import matplotlib.backends.backend_svg
+import matplotlib.figure  # noqa: F401 - takes longest of all to import
+
 from chipctl.cli.main import run
 
 

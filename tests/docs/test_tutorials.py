@@ -19,8 +19,9 @@ PAGES = ("new-chip", "program-a-map", "nightly-calibration")
 PLACES = ("/tmp/chip", "/tmp/broken")
 """Ports of the pages; here they lie in the test's own folder."""
 
-CHEAPER = ("--quick", "--keep-maps", "--array", "0")
-"""Calibration of one array, with fewer points, without pulses: what else there is takes a minute."""
+ONE_ARRAY = ("--array", "0")
+CHEAPER = {"scan": ONE_ARRAY, "calibrate": ("--quick", "--keep-maps", *ONE_ARRAY)}
+"""Of one array, calibrated with fewer points and without pulses: what else there is takes a minute."""
 
 
 TIMES = "(s|min)"
@@ -96,7 +97,7 @@ class Shell:
     def chipctl(self, words, *, stopped=False):
         """A command; one to be stopped gets a Ctrl-C when it has begun to pulse."""
         output = self.folder / "output.txt"
-        extra = CHEAPER if words[0] == "calibrate" else ()
+        extra = () if "--array" in words else CHEAPER.get(words[0], ())
         request = {
             "words": [*words, *extra],
             "env": self.env,
@@ -160,6 +161,13 @@ def test_the_tutorials_do_what_they_say(shell, repository):
         assert status == (130 if step.command.startswith("timeout") else wanted), (step.command, printed)
         for line in step.shown:
             assert re.search(pattern_of(line), printed), (step.command, line, printed)
+
+
+def test_the_index_names_every_page_and_no_other(repository):
+    docs = repository / "docs"
+    named = set(re.findall(r"\]\(([\w/-]+\.md)\)", (docs / "README.md").read_text(encoding="utf-8")))
+    there = {path.relative_to(docs).as_posix() for path in [*docs.glob("*.md"), *docs.glob("tutorials/*.md")]}
+    assert named == there - {"README.md"}
 
 
 def test_no_tutorial_is_without_its_test(repository):
