@@ -30,7 +30,8 @@ def verdict_of(item: Done) -> str:
         return f"NO RESULT: {item.reason}"
     if item.result.verdict is Verdict.PASS:
         return "pass"
-    return f"FAIL: {'; '.join(item.result.reasons)}"
+    word = "FAIL" if item.result.usable else "FAIL, not to be used"
+    return f"{word}: {'; '.join(item.result.reasons)}"
 
 
 def numbers_of(item: Done) -> list[tuple[str, str, str, str, str]]:
