@@ -14,9 +14,11 @@ Result = dict[str, Any]
 
 
 def results(folder: Path = RESULTS) -> list[Result]:
-    """The last full result of each study, in the order of the paper."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*-full.json")]
-    return sorted(found, key=lambda result: str(result["name"]))
+    """The last full result of each study, the quick one where there is none, in the order of the paper."""
+    paths = [*folder.glob("*-quick.json"), *folder.glob("*-full.json")]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    of_study = {result["name"]: result for result in found}
+    return [of_study[name] for name in sorted(of_study)]
 
 
 def with_results(page: str, found: list[Result]) -> str:
@@ -28,11 +30,12 @@ def with_results(page: str, found: list[Result]) -> str:
 
 
 def _summary(found: list[Result]) -> list[str]:
-    lines = ["| study | verdict | seeds | CPU time | measured |", "|---|---|---|---|---|"]
+    lines = ["| study | scale | verdict | seeds | CPU time | measured |", "|---|---|---|---|---|---|"]
     for one in found:
         verdict = one["verdict"] if one["verdict"] == "holds" else f"**{one['verdict']}**"
         cells = (
             f"[{one['name']}](#{_anchor(one)})",
+            one["scale"],
             verdict,
             len(one["seeds"]),
             _time(one["cpu_seconds"]),

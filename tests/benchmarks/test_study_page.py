@@ -19,6 +19,7 @@ ROW = {
 RESULT = {
     "name": "3j",
     "title": "Capacity",
+    "scale": "full",
     "verdict": "falls short",
     "seeds": [0, 1],
     "cpu_seconds": 90.0,
@@ -45,7 +46,7 @@ def test_each_result_has_a_line_and_a_table():
     page = with_results(f"Words.\n\n{BEGIN}\nstale", [RESULT])
     assert page.startswith("Words.")
     assert "stale" not in page
-    assert "| [3j](#3j-capacity) | **falls short** | 2 | 1.5 min | 2026-11-22 |" in page
+    assert "| [3j](#3j-capacity) | full | **falls short** | 2 | 1.5 min | 2026-11-22 |" in page
     assert "| half stuck | 115 |  | 113.5 ± 3.5 patterns | ≥ 105 | yes |" in page
     assert "| half stuck | fails |  | – | ≥ 105 | **no** |" in page
 
