@@ -91,11 +91,11 @@ def fit_command(
         typer.Option(min=0, max=0.2, help="Share by which like readings may all be wrong: gain, linearity."),
     ] = 0.01,
     converter_sigma: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0, help="Noise of TIA and ADC in one read, S (1 σ), where the file does not say; 0 if none."
         ),
-    ] = 0.0,
+    ] = None,
     residuals: Annotated[
         Path | None, typer.Option("--residuals", metavar="CSV", help="Write every row's residual here.")
     ] = None,
@@ -219,7 +219,7 @@ def _draw_pulses(file: PulseFile, residual: Floats, sigma: Floats) -> Markup:
 # Reads
 
 
-def _of_reads(file: ReadFile, series_ohms: float, converter_sigma: float) -> Fitted:
+def _of_reads(file: ReadFile, series_ohms: float, converter_sigma: float | None) -> Fitted:
     """The law of read noise of devices themselves, what is said of the converter taken off."""
     seen, names, count = _variances(file, series_ohms, converter_sigma)
     mean, variance, law = seen.mean_us, seen.variance_us2, fit_law(seen)
@@ -245,15 +245,20 @@ def _of_reads(file: ReadFile, series_ohms: float, converter_sigma: float) -> Fit
 
 
 def _variances(
-    file: ReadFile, series_ohms: float, converter_sigma: float
+    file: ReadFile, series_ohms: float, converter_sigma: float | None
 ) -> tuple[Variances, list[str], int]:
-    """What the reads say of the devices that the law can be held to, their names, and reads of each.
+    """What the reads say of devices that the law can be held to, their names, and reads of each.
 
     What lies in series makes a device's conductance and, twice as strongly, its changes look too small.
 
     Raises:
-        ValueError: Too few reads or devices.
+        ValueError: Too few reads or devices, or nobody says how noisy the converter is: no reads tell.
     """
+    if file.converter is None and converter_sigma is None:
+        raise ValueError(
+            "what TIA and ADC add to a read can't be told from what devices do: add a column converter_sigma "
+            "(siemens, 1 σ), or say --converter-sigma; 0 if it was taken off"
+        )
     short = [name for name, reads in file.reads.items() if len(reads) < _LEAST_READS]
     if short:
         raise ValueError(
@@ -270,8 +275,8 @@ def _variances(
         )
     count = min(len(file.reads[name]) for name in names)
     reads = np.stack([file.reads[name][:count] for name in names]) * 1e6
-    converter = file.converter or {}
-    noise = np.array([converter.get(name, converter_sigma**2) for name in names]) * 1e12
+    told = file.converter or dict.fromkeys(names, (converter_sigma or 0.0) ** 2)
+    noise = np.array([told[name] for name in names]) * 1e12
     mean, (variance, freedom) = reads.mean(axis=1), _within_blocks(reads)
     own = 1.0 / (1.0 - mean * 1e-6 * series_ohms)
     return Variances(mean * own, variance * own**4, noise * own**4, freedom), names, count

@@ -87,12 +87,12 @@ def _add(errors: dict[str, list[float]], state: str, chip: Chip, wanted: tuple[F
 
 
 def _calibrate(chip: Chip, names: list[str], seed: int) -> None:
-    """Measure and keep; whatever fails ends the benchmark."""
+    """Measure and keep; what can't be used ends the benchmark."""
     tasks = tasks_of(in_order(names), [ARRAY])
     missing = tuple(task for task in tasks if chip.profile.result(task.procedure.name, task.array) is None)
     for item in calibrate(chip, Order(missing, seed, quick=True)):
-        if not item.passed:
-            raise ValueError(f"{item.task.name} did not pass: {item.result}")
+        if item.result is None or not item.result.usable:
+            raise ValueError(f"{item.task.name}: {item.reason or item.result}")
 
 
 def _pull(chip: Chip, procedure: str, name: str, truth: float) -> float:

@@ -102,11 +102,71 @@ def test_reads_tell_the_law_of_fluctuation(fit, tmp_path):
     us = rng.uniform(5, 50, 300)
     sigma = np.exp(0.782 * np.log(us) - 3.25 + rng.standard_normal(300))
     rows = [(f"d{n}", rng.normal(us[n], sigma[n]) * 1e-6) for _ in range(100) for n in range(300)]
-    status, facts = fit(write(tmp_path / "reads.csv", ("device", "siemens"), rows), "--kind", "reads")
+    path = write(tmp_path / "reads.csv", ("device", "siemens"), rows)
+    status, facts = fit(path, "--kind", "reads", "--converter-sigma", "0")
     values = facts["results"][0]["values"]
     assert status == 0
     for name, truth in (("slope", 0.782), ("offset", -3.25), ("spread", 1.0)):
         assert abs(values[name]["value"] - truth) < 4 * values[name]["sigma"], name
+
+
+def reads_of(rng, us, sigma_us, converter_us, count=100):
+    """Rows of reads of devices d0, d1, …: their own fluctuation and the converter's noise."""
+    total = np.hypot(sigma_us, converter_us)
+    return [
+        (f"d{n}", rng.normal(us[n], total[n]) * 1e-6, converter_us[n] * 1e-6)
+        for _ in range(count)
+        for n in range(len(us))
+    ]
+
+
+def scores(facts, truth=(0.782, -3.25, 1.0)):
+    """Slope, offset and spread off the truth, in standard uncertainties."""
+    values = facts["results"][0]["values"]
+    named = zip(("slope", "offset", "spread"), truth, strict=True)
+    return [(values[name]["value"] - true) / values[name]["sigma"] for name, true in named]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_converter_noise_is_taken_off_where_told_and_makes_the_law_fail_where_not(fit, tmp_path, told):
+    rng = np.random.default_rng(2)
+    us = rng.uniform(5, 48, 400)
+    converter = np.where(us > 17, 1.0, 0.05)  # as where the conductance chooses the gain
+    rows = reads_of(rng, us, np.exp(0.782 * np.log(us) - 3.25 + rng.standard_normal(400)), converter)
+    width = 3 if told else 2
+    head = ("device", "siemens", "converter_sigma")[:width]
+    path = write(tmp_path / "reads.csv", head, [row[:width] for row in rows])
+    status, facts = fit(path, "--kind", "reads", *(() if told else ("--converter-sigma", "0")))
+    doubts = facts["results"][0]["doubts"]
+    assert status == (0 if told else 1)
+    assert [doubt.split(":")[0] for doubt in doubts] == ([] if told else ["misfit"])
+    assert not told or np.abs(scores(facts)).max() < 4
+
+
+def test_reads_whose_converter_nobody_knows_are_refused(tmp_path):
+    rows = [(f"d{n}", 1e-5 + 1e-7 * n * (-1) ** read) for read in range(12) for n in range(1, 20)]
+    path = write(tmp_path / "reads.csv", ("device", "siemens"), rows)
+    done = CliRunner().invoke(app, ["fit", str(path), "--kind", "reads"])
+    assert "--converter-sigma" in str(done.exception)
+
+
+def test_reads_of_a_chip_tell_its_own_law_whatever_else_lies_in_them(bench, fit, tmp_path):
+    chip, hidden = bench.chip, bench.chip.truth.parameters
+    chip.measure_zero(0)
+    rng = np.random.default_rng(4)
+    chip.truth._die.state.units[0] = (rng.uniform(3, 140, 4096) * 1e5).astype(int)
+    region = Region(0, 64, 0, 16)
+    reads = np.stack([chip.read(0, region) for _ in range(40)])
+    _, gains = chip.board.read_cells(0, 7, 1, region)
+    lsb = np.array([chip.readout.lsb_siemens(gain) for gain in range(5)])[gains]
+    sigma = lsb * np.hypot(hidden.converters.noise_lsb, 1 / np.sqrt(12))
+    rows = [(f"{r}-{c}", read[r, c], sigma[r, c]) for read in reads for r in range(64) for c in range(16)]
+    path = write(tmp_path / "reads.csv", ("device", "siemens", "converter_sigma"), rows)
+    status, facts = fit(path, "--kind", "reads", "--series-ohms", "470")
+    law = hidden.fluctuation
+    assert status == 0
+    assert np.abs(scores(facts, (law.slope, law.offset, law.spread))).max() < 4
+    assert facts["results"][0]["valid_for"]["most_siemens"] == 50e-6
 
 
 @pytest.mark.parametrize(
@@ -146,5 +206,5 @@ def test_missing_columns_are_named(tmp_path):
 
 def test_devices_with_few_reads_are_refused_by_name(tmp_path):
     path = write(tmp_path / "reads.csv", ("device", "siemens"), [("lonely", 1e-5)] * 3)
-    done = CliRunner().invoke(app, ["fit", str(path), "--kind", "reads"])
+    done = CliRunner().invoke(app, ["fit", str(path), "--kind", "reads", "--converter-sigma", "0"])
     assert "device lonely has 3 reads" in str(done.exception)

@@ -14,6 +14,7 @@ from sim_chip.board import Board, Setup
 from sim_chip.chip import VirtualChip
 from sim_chip.converters import adc_deviations, column_offsets
 from sim_chip.device import Kind, draw_traits
+from sim_chip.faults import FaultPlan
 from sim_chip.parameters import Spread
 from sim_chip.presets import preset
 from sim_chip.twin import Twin, twin
@@ -24,6 +25,9 @@ SEED = 11
 
 def result(verdict: str = "pass", **values: Any) -> dict[str, Any]:
     return {"verdict": verdict, "values": {name: {"value": value} for name, value in values.items()}}
+
+
+GATE = result(threshold=0.8, threshold_spread=0.02, gain=900e-6, gain_spread=0.1, set_jitter=0.05)
 
 
 def profile(**array: Any) -> dict[str, Any]:
@@ -108,11 +112,10 @@ def test_converters_are_those_that_were_measured_others_as_drawn(made: Any) -> N
 
 
 def test_devices_of_the_twin_follow_the_measured_laws(made: Any) -> None:
-    gate = result(threshold=0.8, threshold_spread=0.02, gain=900e-6, gain_spread=0.1, set_jitter=0.05)
     thresholds = result(
         reset_reference=1.0, reset_reference_spread=0.05, reset_steepness=8.0, reset_steepness_spread=0.3
     )
-    found = made(profile(calibration={"gate": gate, "thresholds": thresholds}))
+    found = made(profile(calibration={"gate": GATE, "thresholds": thresholds}))
     s = found.parameters.switching
     assert (s.threshold, s.set_jitter, s.reset_reference) == (Spread(0.8, 0.02), 0.05, Spread(1.0, 0.05))
     assert s.set_threshold == GOOD.switching.set_threshold
@@ -122,6 +125,33 @@ def test_devices_of_the_twin_follow_the_measured_laws(made: Any) -> None:
     gain = traits.transconductance / (2 * traits.compliance_volts)
     assert np.median(gain) == pytest.approx(900, rel=0.01)
     assert np.std(np.log(gain)) == pytest.approx(0.1, rel=0.05)
+
+
+def test_the_twin_reads_as_noisily_as_its_original(made: Any) -> None:
+    found = made(profile(calibration={"fluctuation": result(slope=0.7, offset=-2.4, spread=0.6)}))
+    law = found.parameters.fluctuation
+    assert (law.slope, law.offset, law.spread) == (0.7, -2.4, 0.6)
+    start = np.full((3, 64, 64), 30e-6)
+    chip = VirtualChip(found.parameters, SEED, faults=FaultPlan(None), conductance=start)
+    place = np.repeat(np.arange(64), 64), np.tile(np.arange(64), 64)
+    chip.set_gain(0, 2)
+    sigma = np.std([chip.read_cells(0, *place) & 1023 for _ in range(60)], axis=0)
+    expected = np.exp(0.7 * np.log(30) - 2.4) / 0.57  # µS a code at 30 kΩ
+    assert np.median(sigma) == pytest.approx(np.hypot(expected, 0.76), rel=0.12)
+
+
+def test_a_result_outside_the_chips_limits_is_the_twins_too(made: Any) -> None:
+    found = made(profile(calibration={"gate": GATE | {"verdict": "fail", "doubts": []}}))
+    assert found.parameters.switching.threshold == Spread(0.8, 0.02)
+    doubted = made(profile(calibration={"gate": GATE | {"doubts": ["odd: 1 of 1"], "verdict": "fail"}}))
+    assert doubted.parameters.switching == GOOD.switching
+
+
+def test_one_noisy_gain_is_not_the_noise_of_the_converter(made: Any) -> None:
+    noise = [[0.8] * 64] * 4 + [[6.0] * 64]
+    zeros = result(zero_codes=[[16.0] * 64] * 5, noise_codes=noise)
+    model = made(profile(calibration={"zeros": zeros})).parameters.converters
+    assert model.noise_lsb == pytest.approx(np.sqrt(0.64 - 1 / 12))
 
 
 def test_results_that_failed_are_not_used_and_named(made: Any) -> None:
