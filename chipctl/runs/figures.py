@@ -82,7 +82,7 @@ def fault_map(
     names = _names(arrays, count)
     flags = {name: _per_array(ringed).astype(bool) for name, ringed in (rings or {}).items()}
     alt = f"Fault map: {np.count_nonzero(maps)} of {maps.size} devices stuck"
-    with canvas(min(3.2 * count, 9.6), 3.75, alt) as drawing:
+    with canvas(min(max(3.2 * count, 4.8), 9.6), 3.75, alt) as drawing:
         grid = drawing.figure.subplots(1, count, squeeze=False)[0]
         for index, axes in enumerate(grid):
             _draw_faults(axes, maps[index], {name: ringed[index] for name, ringed in flags.items()})
@@ -93,7 +93,9 @@ def fault_map(
         drawn = zip(*grid[0].get_legend_handles_labels(), totals, strict=True)
         # Dead lines are rare: their mark is explained where there is one
         shown = [(mark, f"{name} ({total})") for mark, name, total in drawn if total or name != _FAULTS[3][0]]
-        drawing.figure.legend(*zip(*shown, strict=True), loc="outside lower center", ncols=3, markerscale=1.8)
+        marks, words = zip(*shown, strict=True)
+        ncols = min(3, count + 1)  # so many fit into the width
+        drawing.figure.legend(marks, words, loc="outside lower center", ncols=ncols, markerscale=1.8)
     return drawing.markup
 
 

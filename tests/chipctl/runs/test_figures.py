@@ -41,6 +41,18 @@ def test_the_fault_map_counts_each_kind():
     assert "array 0: 3 of 64 stuck" in text
 
 
+@pytest.mark.parametrize("arrays", [1, 2, 3])
+def test_the_words_of_the_fault_map_fit_into_it(arrays):
+    kinds = np.full((arrays, 64, 64), 3)
+    drawing = figures.fault_map(kinds, rings=dict.fromkeys(("noisy", "slow"), kinds))
+    width = float(re.search(r'viewBox="0 0 ([\d.]+)', drawing)[1])
+    said = re.findall(r'text-anchor: start[^>]* x="(-?[\d.]+)"[^>]*>([^<]+)', drawing)
+    assert len(said) == 5
+    least_width_of_a_letter = 4.0
+    for x, text in said:
+        assert 0 <= float(x) <= width - least_width_of_a_letter * len(text), text
+
+
 def test_maps_are_named_by_the_arrays_they_show():
     text = words(figures.fault_map(np.zeros((2, 4, 4), int), arrays=[1, 2]))
     assert "array 2: 0 of 16 stuck" in text
