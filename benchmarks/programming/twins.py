@@ -46,7 +46,7 @@ _RATIO = Bound(0.9, 1.1)
 """Pulses of a twin over those of its original."""
 _NOISE_RATIO = Bound(0.8, 1.25)
 """Of one product: the few loudest devices of a column make most of it, and each chip draws its own."""
-_SCHEDULES = {
+SCHEDULES = {
     "paper": PUBLISHED_SCHEDULE,
     "paper, at most 40 pulses": PUBLISHED_SCHEDULE.model_copy(update={"max_rounds": 40}),
     "default": PulseSchedule(),
@@ -146,12 +146,12 @@ def _likeness(seed: int, profile: ChipProfile, other: Twin) -> Likeness:
     healthy = VirtualChip(hidden, seed).planted(0)[0].reshape(target.shape) == Kind.HEALTHY
     healthy &= ~profile.fault_map(0).stuck
     yields = {}
-    for name, schedule in _SCHEDULES.items():
+    for name, schedule in SCHEDULES.items():
         chips = (
             VirtualChip(hidden, seed),
             VirtualChip(other.parameters, _TWIN_SEED + seed, faults=other.faults),
         )
-        own, its = (_programmed(chip, target, healthy, schedule) for chip in chips)
+        own, its = (programmed(chip, target, healthy, schedule) for chip in chips)
         yields[name] = own, its
     return Likeness(yields, *_products(VirtualChip(hidden, seed), profile, other, rng))
 
@@ -170,9 +170,10 @@ def _twin(profile: ChipProfile, seed: int) -> Twin:
         return twin(path, preset("good"), _TWIN_SEED + seed)
 
 
-def _programmed(
+def programmed(
     truth: VirtualChip, target: Floats, healthy: NDArray[np.bool_], schedule: PulseSchedule
 ) -> Programmed:
+    """What becomes of the healthy devices (rows, cols) of a chip's first array."""
     with opened(truth) as chip:
         chip.measure_zero(0)
         report = program(chip, 0, target, mask=healthy, schedule=schedule)
