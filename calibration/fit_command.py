@@ -73,6 +73,14 @@ def declare(app: typer.Typer) -> None:
     app.command("fit")(fit_command)
 
 
+_ConverterSigma = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="Noise of TIA and ADC in one read, S (1 σ), where the file does not say; 0 if none."
+    ),
+]
+
+
 def fit_command(
     file: Annotated[Path, typer.Argument(metavar="FILE.csv", exists=True, dir_okay=False)],
     kind: Annotated[Kind, typer.Option("--kind", help="What its rows are.")],
@@ -90,12 +98,7 @@ def fit_command(
         float,
         typer.Option(min=0, max=0.2, help="Share by which like readings may all be wrong: gain, linearity."),
     ] = 0.01,
-    converter_sigma: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="Noise of TIA and ADC in one read, S (1 σ), where the file does not say; 0 if none."
-        ),
-    ] = None,
+    converter_sigma: _ConverterSigma = None,
     residuals: Annotated[
         Path | None, typer.Option("--residuals", metavar="CSV", help="Write every row's residual here.")
     ] = None,
