@@ -111,6 +111,9 @@ def test_programming_leaves_a_report_with_its_pictures_and_every_verdict(place):
     assert f"{verified} of 4096 devices verified" in page
     for verdict in (Verdict.GAVE_UP_LOW, Verdict.GAVE_UP_HIGH, Verdict.SKIPPED):
         assert f"{verdict.name.lower().replace('_', ' ')} ({np.count_nonzero(verdicts == verdict)})" in page
+    gave_up = [np.count_nonzero(verdicts == v) for v in (Verdict.GAVE_UP_LOW, Verdict.GAVE_UP_HIGH)]
+    assert [place.run.record.summary[name] for name in ("gave_up_low", "gave_up_high")] == gave_up
+    assert sum(gave_up) == 512 - verified > 0
     errors = (kept["readback"][0] - TARGET)[:8] * 1e6
     assert f"Programming error: mean {errors.mean():+.2f} µS" in page
     assert f"report: {place.run.report_path}" in place.said.replace("\n", "")
