@@ -23,6 +23,7 @@ SUBJECTS = {
     "acceptance": "what the virtual chip must reproduce of published and bench data",
     "programming": "write-and-verify by schedule, fault maps, calibration, twins",
     "memory": "training speed beside PyTorch, and how many patterns each rule stores",
+    "a0": "messages and errors of the A0 board's driver beside the lab's client",
     "wire": "speed of the wire: codec, round trips, bulk data, an array programmed",
 }
 """Each is a module of this package with `measure(plan)`, which yields one `Measured` after the other."""

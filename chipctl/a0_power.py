@@ -17,23 +17,33 @@ from firmware_protocol.a0_wire import Command
 from firmware_protocol.a0_words import Control, Operation, Pin
 from firmware_protocol.rails import PULSE_RAILS, Rail
 
-_SWITCHES: Final = (
+READ_SWITCHES: Final = (
     w.CONNECT_COLUMN,
-    w.COLUMN_WRITE_CONNECT,
-    w.ROW_WRITE_CONNECT,
     w.CONNECT_TIA,
     w.READ_BIT,
     w.READ_DPE,
-    *w.FORCE_SAFE_NOTS,
+    w.DPE_INTERNAL,
+    w.AGC_INTERNAL,
+)
+"""What a read leaves on, in the order in which it is switched off; and the array's FORCE_SAFE_NOT."""
+
+PULSE_SWITCHES: Final = (
+    w.CONNECT_COLUMN,
+    w.COLUMN_WRITE_CONNECT,
+    w.ROW_WRITE_CONNECT,
     w.WRITE_FORWARD,
     w.WRITE_INTERNAL,
+)
+"""Likewise of a pulse."""
+
+_SWITCHES: Final = (
+    *PULSE_SWITCHES,
+    *READ_SWITCHES[1:],
+    *w.FORCE_SAFE_NOTS,
     w.WRITE_PULSE,
-    w.DPE_INTERNAL,
     w.DPE_PULSE,
-    w.AGC_INTERNAL,
     w.AGC_PULSE,
 )
-"""What a read or a pulse may leave on, in the order in which it is switched off."""
 
 _OTHERS: Final = (
     w.LATCH,
@@ -81,6 +91,8 @@ class A0Power:
         self._tia_gain: int | None = None
         self._columns: tuple[int, int, int] | None = None
         self._clocks_run = False
+        self._on: dict[Pin, None] = {}
+        """Switches that may be on, in the order in which they go off."""
 
     @property
     def is_on(self) -> bool:
@@ -131,11 +143,20 @@ class A0Power:
     def quiet(self) -> None:
         """Pulse and gate rail to 0 V."""
         self._line.tell(QUIET)
+        self.is_quiet()
+
+    def is_quiet(self) -> None:
+        """Take note that pulse and gate rail were zeroed."""
         self.codes.update(dict.fromkeys(PULSE_RAILS, facts.true_code(0.0)))
 
+    def will_connect(self, array: int, switches: tuple[Pin, ...]) -> None:
+        """Take note of what the next commands leave on."""
+        self._on |= dict.fromkeys((*switches, w.FORCE_SAFE_NOTS[array]))
+
     def disconnect(self) -> None:
-        """Switch off what a read or a pulse has left on."""
-        self._line.tell(low(_SWITCHES))
+        """Switch off what a read or a pulse may have left on."""
+        self._line.tell(low(self._on))
+        self._on = {}
 
     def reset_engine(self) -> None:
         """Clear counters and FIFOs of the chip."""
@@ -159,17 +180,17 @@ class A0Power:
         self._line.tell([a0.SetPin(*w.UPDATE_TIA), a0.ClearPin(*w.UPDATE_TIA)])
         self._tia_gain = gain
 
-    def ready_to_read(self, gain: int, sample_count: int, *, automatic: bool) -> None:
+    def ready_to_read(self, array: int, gain: int, sample_count: int, *, automatic: bool) -> None:
         """References, TIAs and counts for reads at a gain, and the clocks, without which a read hangs."""
         assert self._clocks_run, "the chip was not powered by this connection"
         self.disconnect()
+        self.will_connect(array, READ_SWITCHES)
         self.put(Rail.TVDD, facts.true_code(facts.GATE_READ_VOLTS))
         for rail in (Rail.VREF_TIA, Rail.PLANE_VPP, Rail.VREF_HI_CMP):
             self.put(rail, facts.true_code(facts.REFERENCE_VOLTS[rail]))
         search = w.GAIN_SEARCH_COUNT if automatic else Control().gain_search
         self.control(replace(Control(), gain_search=search, sample=sample_count))
         self.tias(gain)
-        self.reset_engine()
 
     def select_columns(self, array: int, col: int, count: int) -> None:
         """Connect some columns of one array, and none of its rows, for products."""
@@ -196,5 +217,6 @@ class A0Power:
             LinkError: The board does not confirm it.
         """
         self.quiet()
-        self.disconnect()
+        self._line.tell(low(_SWITCHES))
+        self._on = {}
         self._line.ask(a0.Count())

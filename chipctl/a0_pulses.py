@@ -2,9 +2,9 @@
 
 Behind the last packet of a batch go the words that zero pulse and gate rail, before the reply is waited for:
 if this process ends now, the board still gets them. The packets before it move nothing, so the rails carry a
-pulse's voltage only while the board gives the pulses. The board keeps the codes of a batch; all 64 packets
-are always sent, and afterwards those that held anything are overwritten by skips, so that a packet lost on
-the line leaves devices out instead of giving them the voltages of the batch before.
+pulse's voltage only while the board gives the pulses. The board keeps the codes of a batch, so all 64 packets
+are always sent. Where a device would get another voltage if one of them were lost, skips are sent before it:
+a packet that is lost then leaves devices out and replays nothing.
 """
 
 import contextlib
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from chipctl import a0_facts as facts
 from chipctl.a0_line import A0Line
-from chipctl.a0_power import QUIET, A0Power
+from chipctl.a0_power import PULSE_SWITCHES, QUIET, A0Power
 from chipctl.errors import LinkError, OutcomeUnknown
 from firmware_protocol import a0
 from firmware_protocol import a0_words as w
 from firmware_protocol.a0_wire import LINES, Command
 from firmware_protocol.bulk import Ints
 from firmware_protocol.messages import RESET, SET, Limits
+from firmware_protocol.rails import PULSE_RAILS
 
 FEW_PULSES: Final = 16
 """Up to so many devices are pulsed one by one, each with its own reply; more, in a batch of 64 packets."""
@@ -46,8 +47,8 @@ class A0Pulser:
 
     def start(self) -> None:
         """After power-up: nobody knows what the buffers hold, so skip everything in them."""
-        self._held[:] = 1
-        self._clear_buffers(array=0)
+        self._line.tell([_skips(0, row) for row in range(0, a0.LAST_ROW, 2)])
+        self._held[: a0.LAST_ROW], self._held[a0.LAST_ROW :] = 0, 1
 
     def pulse_map(self, array: int, direction: int, width_ns: int, volt_codes: Ints, gate_codes: Ints) -> int:
         """Give each device its own pulse; where either code is 0, none. Returns how many.
@@ -63,7 +64,7 @@ class A0Pulser:
             return 0
         fine = width_ns <= facts.INFO.fine_width_ns
         with self._zeroed_after():
-            self._make_ready(width_ns if fine else facts.TICK_NS)
+            self._make_ready(array, width_ns if fine else facts.TICK_NS)
             if fine and count > FEW_PULSES:
                 codes = np.concatenate([volt_codes, gate_codes])
                 codes = np.where(np.concatenate([chosen, chosen]), codes - facts.OFFSET_CODES, w.SKIP_CODE)
@@ -106,18 +107,19 @@ class A0Pulser:
                 self._power.quiet()
                 self._power.disconnect()
             raise
-        self._power.quiet()
+        self._power.is_quiet()  # its zero words went out with every command
         self._power.disconnect()
 
-    def _make_ready(self, width_ns: int) -> None:
+    def _make_ready(self, array: int, width_ns: int) -> None:
         self._power.forget_columns()
         self._power.disconnect()
-        self._power.quiet()
+        for rail in PULSE_RAILS:
+            self._power.put(rail, facts.true_code(0.0))
+        self._power.will_connect(array, PULSE_SWITCHES)
         start = w.Control().write_start
         ticks = round(width_ns / facts.TICK_NS)
         # read counts as the lab's client has them while it writes
         self._power.control(replace(w.Control(), read_start=0x80, read_end=1, write_end=start + ticks))
-        self._power.reset_engine()
 
     def _give_batch(self, array: int, direction: int, width_ns: int, codes: Ints) -> None:
         """All 64 packets; `codes` (128, 64) as sent."""
@@ -126,10 +128,10 @@ class A0Pulser:
         last = a0.PulseRows(array, direction, a0.LAST_ROW, w.pack_codes(codes[a0.LAST_ROW :]))
         count = int(np.count_nonzero(codes[:LINES]))
         self._line.get_in_step()
+        stale = self._stale_rows(codes)
         self._held[:] = codes
-        self._line.tell(packets)
+        self._line.tell([*(_skips(array, row) for row in stale), *packets])
         self._confirmed(last, count, width_ns)
-        self._clear_buffers(array)
 
     def _give_one(
         self, array: int, direction: int, width_ns: int, place: tuple[int, int], codes: tuple[int, int]
@@ -151,9 +153,15 @@ class A0Pulser:
                 f"the A0 board did not confirm {count} pulses: all, some or none; read the devices ({error})"
             ) from error
 
-    def _clear_buffers(self, array: int) -> None:
-        """Overwrite what the buffers hold by skips; the last packet would start a batch and is left out."""
-        nothing = w.pack_codes(np.zeros((2, LINES), np.int64))
-        rows = [row for row in range(0, a0.LAST_ROW, 2) if self._held[row : row + 2].any()]
-        self._line.tell([a0.PulseRows(array, SET, row, nothing) for row in rows])
-        self._held[: a0.LAST_ROW] = 0
+    def _stale_rows(self, codes: Ints) -> list[int]:
+        """Packets, by row, whose loss would give a device of this batch a voltage or gate of an earlier one.
+
+        The last packet is none: without it no batch starts.
+        """
+        stale = (self._held != 0) & (codes != 0) & (self._held != codes)
+        return [row for row in range(0, a0.LAST_ROW, 2) if stale[row : row + 2].any()]
+
+
+def _skips(array: int, row: int) -> Command:
+    """A packet of a batch that leaves its devices out."""
+    return a0.PulseRows(array, SET, row, w.pack_codes(np.zeros((2, LINES), np.int64)))

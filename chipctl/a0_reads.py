@@ -24,8 +24,8 @@ from firmware_protocol.bulk import Flags, Ints
 from firmware_protocol.messages import AUTO_GAIN, Multiply
 from firmware_protocol.rails import Rail
 
-FEW_CELLS: Final = 128
-"""Up to so many devices are read one by one, a millisecond each; the array takes a quarter second."""
+FEW_CELLS: Final = 16
+"""Up to so many devices are read one by one, each by a message; the whole array is one, and takes 0.25 s."""
 
 BIN_CODES: Final = 146
 """Width of a window's middle: the whole number of codes nearest to half a volt."""
@@ -109,7 +109,7 @@ class A0Reader:
         automatic = gain == AUTO_GAIN
         index = facts.AUTOMATIC_START if automatic else gain
         self._power.forget_columns()
-        self._power.ready_to_read(index, self.sample_counts[index], automatic=automatic)
+        self._power.ready_to_read(array, index, self.sample_counts[index], automatic=automatic)
         try:
             first = Words.of(self._looked(array, region, chosen, automatic))
             return self._refined(first, chosen, lambda some: self._looked(array, region, some, automatic))
@@ -148,13 +148,12 @@ class A0Reader:
     def _move_window(self, shift: int) -> None:
         volts = facts.ADC_HIGH_VOLTS + shift * facts.VOLTS_PER_CODE
         self._power.put(Rail.VREF_HI_CMP, facts.true_code(volts))
-        self._power.reset_engine()
 
     # Products
 
     def multiply(self, request: Multiply, gain: int, bits: Flags) -> Words:
         """Words (vectors, columns) of products of binary vectors (vectors, rows) with some columns."""
-        self._power.ready_to_read(gain, self.sample_counts[gain], automatic=False)
+        self._power.ready_to_read(request.array, gain, self.sample_counts[gain], automatic=False)
         self._power.select_columns(request.array, request.col, request.col_count)
         try:
             every = np.ones((len(bits), request.col_count), np.bool_)
@@ -166,6 +165,7 @@ class A0Reader:
     def _driven(self, request: Multiply, bits: Flags, chosen: Flags) -> NDArray[np.uint16]:
         """Words of vectors, 0 for those of which no column is chosen."""
         self.passes += 1
+        self._power.reset_engine()
         words = np.zeros(chosen.shape, np.uint16)
         wanted = np.flatnonzero(chosen.any(axis=1))
         for start in range(0, len(wanted), a0.MAX_VECTORS):
