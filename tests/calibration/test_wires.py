@@ -90,7 +90,7 @@ def test_a_pulse_puts_the_line_of_products_out_of_use(make_bench, calibrated, pa
     calibrated(bench, "adcs", "zeros", "products")
     slope = chip.profile.result("products", 0).value("slope")
     good = chip.multiply(0, vectors, reads=64)
-    chip.pulse(1, HALF, Region(0, 1, 0, 1))
+    chip.pulse(0, HALF, Region(0, 1, 0, 1))
     bare = chip.multiply(0, vectors, reads=64)
     assert np.mean(slope) < 0.93
     assert np.median(np.abs(bare / slope - good)) < 0.02 * np.abs(good).max()
