@@ -177,8 +177,8 @@ class Chip:
     def keeps_map(self, array: int, total_pulses: int) -> bool:
         """Whether an array has had no pulse since the board's count stood so; no where nobody knows."""
         now = self.board.state().total_pulses
-        if now == total_pulses:
-            return True
+        if now <= total_pulses:
+            return now == total_pulses  # a board that counts anew knows nothing of before
         if self._kept.get((array, total_pulses), (None, False))[0] != now:
             self._kept[array, total_pulses] = now, kept_since(self.board.op_log(), array, total_pulses)
         return self._kept[array, total_pulses][1]

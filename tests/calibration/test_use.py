@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from calibration.calibrate import Freshness, Order, calibrate, freshness, tasks_of
 from calibration.procedures import PROCEDURES, in_order
 from chipctl.chip import PulseShape
+from chipctl.cli.main import app
 from chipctl.profile import ChipProfile
 from chipctl.results import CalibrationResult, Quantity
 from firmware_protocol.messages import RESET
@@ -116,6 +118,23 @@ def test_what_the_board_has_forgotten_ends_a_line(make_bench, calibrated, pairs_
     for _ in range(100):
         chip.pulse(1, PULSE, region)
     assert chip.product_line(0) is None
+
+
+def test_multiply_says_where_the_wires_are_not_made_good(tmp_path):
+    profile = ChipProfile.nominal("good-5", 3, 64, 64)
+    line = {
+        "slope": Quantity.of(np.ones(64), 0.01, "1", "col"),
+        "offset_amps": Quantity.of(np.zeros(64), 0, "A", "col"),
+    }
+    told = {}
+    for counted in (0, 7):  # a fresh chip has had no pulse: the board that counted seven is not this one
+        profile.keep(CalibrationResult.judged("products", line, valid_for={"total_pulses": counted}), 0)
+        profile.save(tmp_path / "chip.json")
+        words = ["--chip", "sim://?preset=good&seed=5", "--profile", str(tmp_path / "chip.json"), "--json"]
+        done = CliRunner().invoke(app, ["multiply", *words])
+        assert done.exit_code == 0
+        told[counted] = "wires is not made good" in done.stderr
+    assert told == {0: False, 7: True}
 
 
 def test_an_array_whose_rows_are_not_driven_shows_no_device_noise(make_bench, calibrated, uniform_map):
