@@ -81,9 +81,8 @@ def dask_cluster(folder):
         parts.append(subprocess.Popen([*worker, "--nthreads", "1", address], cwd=folder, env=env, **QUIET))
         yield address
     finally:
-        for part in parts:
-            part.terminate()
-        for part in parts:
+        for part in reversed(parts):  # a worker without its scheduler would wait for it
+            part.kill()
             part.wait(10)
 
 
