@@ -21,6 +21,7 @@ from chipctl.a0_board import A0Board, A0Place
 from chipctl.chip import Chip
 from chipctl.dpe import DPE
 from chipctl.link import Link
+from firmware_protocol.a0_words import OUTPUT_OFFSET_VOLTS
 from sim_chip.a0_mcu import A0Mcu
 from sim_chip.chip import VirtualChip
 from sim_chip.mcu import VirtualMcu
@@ -146,10 +147,10 @@ def _tune(door: Any, target: Map, steps: int) -> Done:
             .tune_conductance(
                 0,
                 target,
-                vSetRamp=RAMPS.set_volts,
-                vGateSetRamp=RAMPS.set_gates,
-                vResetRamp=RAMPS.reset_volts,
-                vGateResetRamp=RAMPS.reset_gates,
+                vSetRamp=_true(RAMPS.set_volts),
+                vGateSetRamp=_true(RAMPS.set_gates),
+                vResetRamp=_true(RAMPS.reset_volts),
+                vGateResetRamp=_true(RAMPS.reset_gates),
                 Gtol_in=RAMPS.tolerance_in,
                 Gtol_out=RAMPS.tolerance_out,
                 Twidth=RAMPS.width_s,
@@ -158,6 +159,12 @@ def _tune(door: Any, target: Map, steps: int) -> Done:
             .Gread
         )
     return Done(_count(door) - before, found)
+
+
+def _true(ramp: tuple[float, float, float]) -> tuple[float, float, float]:
+    """The voltages that devices get when the client asks for these: pulses lie above what it asks."""
+    first, last, step = ramp
+    return first + OUTPUT_OFFSET_VOLTS, last + OUTPUT_OFFSET_VOLTS, step
 
 
 def _beside(

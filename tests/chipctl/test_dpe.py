@@ -1,5 +1,8 @@
 """The group's earlier call surface: the same names and shapes, and none of the slips."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -138,6 +141,17 @@ def test_what_cannot_be_is_refused_before_a_pulse(dpe, call, words):
     with pytest.raises(ValueError, match=words):
         call(dpe)
     assert dpe.chip.board.state().total_pulses == 0
+
+
+def test_the_session_of_the_migration_page_runs_and_reaches_its_targets():
+    page = Path(__file__).parents[2] / "docs" / "a0-migration.md"
+    (session,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    names = {}
+    exec(session, names)
+    names["dpe"].close()
+    assert names["result"].share_within[1] > 0.8
+    off = names["corrected"] - names["expected"]
+    assert np.sqrt(np.mean(off**2)) < 0.05 * names["expected"].mean()
 
 
 def test_the_name_of_a_port_is_that_of_an_a0_board():
