@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
+from chipctl.a0_board import SCHEME, A0Board, A0Place
 from chipctl.addresses import serial_place
 from chipctl.cli.options import AsJson, ChipAddress
 from chipctl.cli.screen import print_json, print_table, remark
@@ -56,10 +57,14 @@ def doctor(chip: ChipAddress, as_json: AsJson = False) -> None:
     """Look at everything between here and a board, and say what to mend; exit status 1 if something is."""
     findings: list[Finding] = []
     try:
-        place = serial_place(chip)
+        a0_place = A0Place.of(chip) if chip.startswith(SCHEME) else None
+        place = serial_place(a0_place.address if a0_place else chip)
         findings += system_findings(place.path) if place is not None and place.path.exists() else []
-        with Link(open_transport(chip)) as link:
-            findings += _line_findings(link)
+        if a0_place:
+            findings += _a0_findings(a0_place)
+        else:
+            with Link(open_transport(chip)) as link:
+                findings += _line_findings(link)
     except ChipctlError as error:
         findings.append(Finding("board", False, str(error), "see the message"))
     if as_json:
@@ -70,6 +75,23 @@ def doctor(chip: ChipAddress, as_json: AsJson = False) -> None:
         print_table(chip, ("", "", "found", "remedy"), rows)
     if any(finding.good is False for finding in findings):
         raise typer.Exit(EXIT_UNWELL)
+
+
+def _a0_findings(place: A0Place) -> list[Finding]:
+    """An A0 board that counts and converts; of its line nothing else can be known."""
+    with A0Board(place).session() as board:
+        taken = []
+        for _ in range(_ROUND_TRIPS):
+            start = perf_counter()
+            board.convert_test_input(0, 1)
+            taken.append(perf_counter() - start)
+    slow = median(taken) > _SLOW_S
+    found = f"median {median(taken) * 1e3:.2f} ms, longest {max(taken) * 1e3:.2f} ms"
+    return [
+        Finding("A0 board", True, "answers; outputs zeroed"),
+        Finding("round trip", not slow, found, "a bridge or network holds bytes back" if slow else ""),
+        Finding("damage on the line", None, "this board's messages have no check sum"),
+    ]
 
 
 def _line_findings(link: Link) -> list[Finding]:

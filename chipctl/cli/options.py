@@ -21,7 +21,8 @@ ChipAddress = Annotated[
         metavar="ADDRESS",
         envvar="CHIPCTL_CHIP",
         help="Where the chip is: a serial port (/dev/ttyACM0), socket://HOST:PORT, "
-        "or a virtual chip in this process (sim://?preset=good&seed=7).",
+        "or a virtual chip in this process (sim://?preset=good&seed=7); a0+ before it where the board there "
+        "is an A0 board (a0+/dev/ttyACM0#chip=chip45; see docs/a0-board.md).",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
