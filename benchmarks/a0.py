@@ -150,7 +150,7 @@ def _tune(door: Any, target: Map, steps: int) -> Done:
                 vSetRamp=_true(RAMPS.set_volts),
                 vGateSetRamp=_true(RAMPS.set_gates),
                 vResetRamp=_true(RAMPS.reset_volts),
-                vGateResetRamp=_true(RAMPS.reset_gates),
+                vGateResetRamp=RAMPS.reset_gates,
                 Gtol_in=RAMPS.tolerance_in,
                 Gtol_out=RAMPS.tolerance_out,
                 Twidth=RAMPS.width_s,
@@ -162,7 +162,7 @@ def _tune(door: Any, target: Map, steps: int) -> Done:
 
 
 def _true(ramp: tuple[float, float, float]) -> tuple[float, float, float]:
-    """The voltages that devices get when the client asks for these: pulses lie above what it asks."""
+    """What devices get when the client asks for these. RESET gates, open either way, are left at 5.5 V."""
     first, last, step = ramp
     return first + OUTPUT_OFFSET_VOLTS, last + OUTPUT_OFFSET_VOLTS, step
 
