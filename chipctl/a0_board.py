@@ -221,6 +221,7 @@ class A0Board:
 
     def convert_test_input(self, adc: int, reads: int) -> int:
         """Sum of codes that one ADC makes of its test input, which rail `ADC_TEST` drives."""
+        self._power.check()
         words = [int(self.line.ask(a0.ConvertTestInput(adc))) for _ in range(reads)]
         return sum(word & 0x3FF for word in words)
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from chipctl import a0_facts as facts
 from chipctl.a0_line import BUSY_S, A0Line
+from chipctl.errors import LinkError
 from firmware_protocol import a0
 from firmware_protocol import a0_words as w
 from firmware_protocol.a0_wire import Command
@@ -84,20 +85,29 @@ class A0Power:
         self._line = line
         self._forget()
 
+    def check(self) -> None:
+        """See that the board is as this connection has set it: after a reset its power pin is low.
+
+        Clocks and DAC cannot be asked for. Without clocks a read hangs, and with the DAC's first span a pulse
+        would have another voltage.
+
+        Raises:
+            LinkError: The board was reset; `start` sets it up again.
+        """
+        levels = int(self._line.ask(a0.ReadPort(w.POWER_GOOD.port)))
+        if not self._is_on or not levels >> w.POWER_GOOD.number & 1:
+            self._forget()
+            raise LinkError(f"{self._line.name}: the A0 board was reset and is without power; connect again")
+
     def _forget(self) -> None:
         self.codes = dict.fromkeys(Rail, facts.true_code(0.0))
         """Codes of true volts that the rails were set to."""
         self._control: Control | None = None
         self._tia_gain: int | None = None
         self._columns: tuple[int, int, int] | None = None
-        self._clocks_run = False
+        self._is_on = False
         self._on: dict[Pin, None] = {}
         """Switches that may be on, in the order in which they go off."""
-
-    @property
-    def is_on(self) -> bool:
-        """Whether this connection has powered the chip."""
-        return self._clocks_run
 
     def start(self) -> None:
         """Zero the outputs before anything else, see that a board is there, and power the chip.
@@ -129,10 +139,10 @@ class A0Power:
         tell([a0.StopClock(clock) for clock in _CLOCKS])
         tell([a0.SetClock(clock, 0, facts.CLOCK_DIVIDER) for clock in _CLOCKS])
         tell([a0.StartClock(clock) for clock in _CLOCKS])
-        self._clocks_run = True
         tell([a0.SetPin(*w.CHIP_RESET_NOT)])
         self.control(Control())
         self.reset_engine()
+        self._is_on = True
 
     def put(self, rail: Rail, code: int) -> None:
         """Put a code of true volts on a rail, if it is not there."""
@@ -181,8 +191,8 @@ class A0Power:
         self._tia_gain = gain
 
     def ready_to_read(self, array: int, gain: int, sample_count: int, *, automatic: bool) -> None:
-        """References, TIAs and counts for reads at a gain, and the clocks, without which a read hangs."""
-        assert self._clocks_run, "the chip was not powered by this connection"
+        """References, TIAs and counts for reads at a gain, on a board that is as it was set up."""
+        self.check()
         self.disconnect()
         self.will_connect(array, READ_SWITCHES)
         self.put(Rail.TVDD, facts.true_code(facts.GATE_READ_VOLTS))

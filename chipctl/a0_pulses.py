@@ -111,6 +111,7 @@ class A0Pulser:
         self._power.disconnect()
 
     def _make_ready(self, array: int, width_ns: int) -> None:
+        self._power.check()
         self._power.forget_columns()
         self._power.disconnect()
         for rail in PULSE_RAILS:

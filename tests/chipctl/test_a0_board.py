@@ -10,7 +10,7 @@ import pytest
 from chipctl.a0_board import A0Board, A0Place
 from chipctl.board import Region
 from chipctl.chip import Chip, HostLimits, PulseShape, connect
-from chipctl.errors import DeviceError, LinkTimeout, OutcomeUnknown
+from chipctl.errors import DeviceError, LinkError, LinkTimeout, OutcomeUnknown
 from chipctl.faults import ScanSchedule, scan
 from chipctl.programming import program
 from chipctl.runs import journaled
@@ -334,6 +334,27 @@ def test_a_board_that_hangs_is_told_from_one_that_is_late(tapped):
         with pytest.raises(LinkTimeout, match="reset button"):
             board.read_cells(0, AUTO_GAIN, 1, Region(0, 1, 0, 1))
         line.mcu.is_hung = False
+
+
+@pytest.mark.parametrize("use", ["read", "multiply", "pulse"])
+def test_a_board_that_was_reset_meanwhile_is_neither_read_nor_pulsed_until_it_is_set_up(tapped, use):
+    line = tapped(conductance=50e-6)
+    with driver(line).session() as board:
+        chip = Chip(board)
+        line.mcu.power_down()
+        line.mcu = A0Mcu(line.truth)
+        uses = {
+            "read": lambda: chip.read(0, CORNER),
+            "multiply": lambda: chip.multiply(0, np.full(64, 0.2)),
+            "pulse": lambda: chip.pulse(0, PULSE, CORNER),
+        }
+        with pytest.raises(LinkError, match="was reset"):
+            uses[use]()
+        assert not line.mcu.is_hung
+        assert not line.truth.pulse_counts(0).any()
+        board.reopen()
+        uses[use]()
+        assert line.mcu.wired.unsafe_pulses == 0
 
 
 # What is above the board
