@@ -662,9 +662,9 @@ class StartChain(Request[Started]):
     A tile drives its rows, in their order, with its inputs, positive and negative parts apart, and each of
     its pairs of columns adds (even column - odd column) * common_ohms / transimpedance to its output; the sum
     is taken times the output's scale, then its bias added. Columns are sampled from the tile's first pair to
-    its last. A hidden unit answers +1 or -1, by its sign, where the layer has no thresholds; else the number of
-    thresholds that its sum reaches less half their number; and so do the last layer's, whose answers are the
-    new state, but that a sign of 0 keeps the old one. Where a conversion is at either end of the ADC, the
+    its last. A hidden unit answers +1 or -1, by its sign, where the layer has no thresholds; else the number
+    of thresholds that its sum reaches less half their number; and so do the last layer's, whose answers are
+    the new state, but that a sign of 0 keeps the old one. Where a conversion is at either end of the ADC, the
     tile's gain is lowered by one and its product made again.
 
     Without updates all neurons are updated at a time. A cue stops when none differs by more than `still`
