@@ -262,6 +262,19 @@ def test_a_lost_packet_leaves_devices_out_and_replays_nothing(tapped):
     assert not np.delete(later, 40, axis=0).any()
 
 
+def test_programming_survives_the_firmwares_faults(tapped):
+    line = tapped("good", seed=3, faults=["lost-packet", "dropped-reply"])
+    mask = np.zeros((64, 64), bool)
+    mask[20:36, 7:23] = True
+    target = np.random.default_rng(4).uniform(0, 150e-6, (64, 64))
+    with driver(line).session() as board:
+        report = program(Chip(board), 0, target, mask=mask)
+    assert line.mcu.firmware.lost_packets
+    assert line.mcu.dropped_replies == 0
+    assert report.verified[mask].mean() > 0.98
+    assert not line.truth.pulse_counts(0)[~mask].any()
+
+
 @pytest.mark.parametrize(
     "shape",
     [
