@@ -20,7 +20,7 @@ from chipctl.program_report import ProgramReport
 from chipctl.programming import program
 from chipctl.schedules import Ramp, named
 from firmware_protocol.messages import RESET
-from sim_chip import VirtualChip, preset
+from sim_chip import preset
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -64,11 +64,10 @@ def chip_of(seed: int, microsiemens: Floats | None = None) -> Iterator[Chip]:
     with tempfile.TemporaryDirectory() as place:
         address = f"sim://?preset=good&seed={seed}"
         if microsiemens is not None:
-            path = Path(place, "state")
+            path = Path(place, "start.npy")
             arrays = preset("good").arrays
-            start = np.broadcast_to(microsiemens * MICRO, (arrays, *microsiemens.shape))
-            VirtualChip(preset("good"), seed, conductance=start).save(path)
-            address += f"&state={path}"
+            np.save(path, np.broadcast_to(microsiemens * MICRO, (arrays, *microsiemens.shape)))
+            address += f"&conductance={path}"
         with connect(address) as chip:
             chip.measure_zero(0)
             yield chip
