@@ -26,6 +26,9 @@ BUSY_S: Final = 15.0
 """How long a board may still be at work for a host that is gone: a whole array, slowly read or pulsed."""
 
 _COUNTED: Final = a0.Count.REPLY.pack([100_000 * n for n in range(64)])
+_END_OF_ANY: Final = b"x" * (MAX_MESSAGE - 1) + b"\0"
+"""Ends a message that was cut short, wherever it was, and makes it one that the board refuses: NULs instead
+would be codes to it, and complete a batch."""
 _SLICE_S = 0.05
 _SILENCE_S = 0.3
 
@@ -38,6 +41,8 @@ class A0Line:
         self._transport: Transport | None = None
         self._in_step, self._counts_owed = False, 0
         self._statistics = LinkStatistics(0, 0, 0, 0, 0, 0, None)
+        self._is_cut = True
+        """Whether the board may hold the beginning of a message that never went out whole."""
         self.late_bytes = 0
         """Bytes dropped because nobody had asked for them, or no longer."""
 
@@ -52,10 +57,10 @@ class A0Line:
         return self._statistics
 
     def open(self) -> None:
-        """Take the port, and end whatever message a host before this one may have left half sent."""
+        """Take the port; what a host before this one left half sent is ended by the first message."""
         self._transport = self._opener()
         self._in_step, self._counts_owed = False, 0
-        self._write(b"\0" * MAX_MESSAGE)
+        self._is_cut = True
 
     def close(self) -> None:
         """Let go of the port."""
@@ -140,7 +145,11 @@ class A0Line:
         self._statistics = replace(self._statistics, requests=self._statistics.requests + 1)
 
     def _write(self, data: bytes) -> None:
+        if self._is_cut:
+            self._there.write(_END_OF_ANY)
+        self._is_cut = True
         self._there.write(data)
+        self._is_cut = False
         self._statistics = replace(self._statistics, bytes_out=self._statistics.bytes_out + len(data))
 
     def _read(self, timeout_s: float) -> bytes:

@@ -30,6 +30,9 @@ from firmware_protocol.rails import PULSE_RAILS
 FEW_PULSES: Final = 16
 """Up to so many devices are pulsed one by one, each with its own reply; more, in a batch of 64 packets."""
 
+_UNKNOWN: Final = -1
+"""In place of a code: it was on its way when this process was interrupted."""
+
 _SET_UP_S: Final = 200e-6
 """Most time that goes into a pulse besides its width (the lab saw 40 µs)."""
 
@@ -130,8 +133,9 @@ class A0Pulser:
         count = int(np.count_nonzero(codes[:LINES]))
         self._line.get_in_step()
         stale = self._stale_rows(codes)
-        self._held[:] = codes
+        self._held[:] = _UNKNOWN
         self._line.tell([*(_skips(array, row) for row in stale), *packets])
+        self._held[:] = codes
         self._confirmed(last, count, width_ns)
 
     def _give_one(

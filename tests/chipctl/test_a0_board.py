@@ -198,6 +198,7 @@ def test_after_a_host_that_was_killed_in_a_batch_no_device_has_moved(served):
 def test_zero_words_are_on_their_way_before_a_batch_is_waited_for(tapped):
     line = tapped(conductance=50e-6)
     with driver(line).session() as board:
+        before = line.mcu.wired.complaints
         Chip(board).pulse(0, PULSE, CORNER)
     numbers = [n for n, command in enumerate(line.sent) if getattr(command, "row", None) == a0.LAST_ROW]
     assert len(numbers) == 1
@@ -205,7 +206,69 @@ def test_zero_words_are_on_their_way_before_a_batch_is_waited_for(tapped):
     assert [packet.row for packet in packets] == list(range(0, 128, 2))
     assert [rail_of(command) for command in line.sent[numbers[0] + 1 : numbers[0] + 3]] == [5, 6]
     assert line.mcu.wired.unsafe_pulses == 0
-    assert line.mcu.wired.complaints == 0
+    assert line.mcu.wired.complaints == before
+
+
+class Cut(Tapped):
+    """Lets the packet that starts a batch go out as far as byte `at`, then raises; nothing more if `dies`."""
+
+    def __init__(self, tapped, at, *, dies):
+        super().__init__(tapped.mcu)
+        self._at, self._dies, self._is_cut = at, dies, False
+        self.given = []
+        tapped.mcu.wired.pulse = lambda *pulses: self.given.append(pulses)
+
+    def write(self, data):
+        if self._is_cut and self._dies:
+            raise LinkError("this host is dead")
+        if not self._is_cut and data.startswith(b"405,") and data.split(b",")[3] == b"126":
+            super().write(data[: self._at])
+            self._is_cut = True
+            raise KeyboardInterrupt
+        super().write(data)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize("at", [1, 3, 9, 13, 14, 15, 16, 60, 141, 200, 268, 269, 270])
+def test_a_batch_whose_last_packet_was_cut_short_never_begins(tapped, at, dies):
+    whole = tapped(conductance=50e-6)
+    line = Cut(whole, at, dies=dies)
+    with pytest.raises(KeyboardInterrupt), driver(line).session() as board:
+        Chip(board).pulse(0, PULSE, Region(0, 64, 0, 64))
+    if dies:
+        with driver(Tapped(whole.mcu)).session():
+            pass
+    assert not line.given
+    assert is_quiet(whole)
+
+
+def test_after_an_interrupted_batch_a_lost_packet_leaves_no_old_voltage(tapped):
+    line = tapped(conductance=50e-6)
+    pulsed, give, send = [], line.mcu.wired.pulse, line.write
+    line.mcu.wired.pulse = lambda *pulses: (pulsed.append(pulses), give(*pulses))[1]
+    weak = PulseShape(SET, 1.0, 1.2, 1e-6)
+
+    def interrupted(data):
+        if data.startswith(b"405,"):
+            raise KeyboardInterrupt
+        send(data)
+
+    def lossy(data):
+        is_of_row = data.startswith(b"405,") and data.split(b",")[3] == b"20"
+        if not (is_of_row and any(data[15:-1])):  # a skip comes through, voltages do not
+            send(data)
+
+    with driver(line).session() as board:
+        chip = Chip(board)
+        chip.pulse(0, PulseShape(SET, 3.0, 1.2, 1e-6), Region(0, 64, 0, 64))
+        line.write = interrupted
+        with pytest.raises(KeyboardInterrupt):
+            chip.pulse(0, weak, Region(0, 64, 0, 64))
+        line.write = lossy
+        pulsed.clear()
+        chip.pulse(0, weak, Region(0, 64, 0, 64))
+    volts = np.concatenate([np.ravel(pulses[3]) for pulses in pulsed])
+    assert np.ptp(volts) == 0
 
 
 def rail_of(command):
