@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from calibration.bench import Bench, Finding
+from calibration.choosing import known_names
 from calibration.dc_cycles import measure_dc_cycles
 from calibration.fluctuation import measure_fluctuation
 from calibration.linearity import measure_linearity
@@ -94,15 +95,8 @@ def chosen(names: list[str], *, everything: bool) -> list[Procedure]:
     Raises:
         ValueError: A name is unknown, or none is given.
     """
-    known = ", ".join(PROCEDURES)
-    if everything:
-        names = list(PROCEDURES)
-    if not names:
-        raise ValueError(f"name what to measure ({known}), or say --all")
-    unknown = [name for name in names if name not in PROCEDURES]
-    if unknown:
-        raise ValueError(f"there is no procedure {unknown[0]!r}; there are {known}")
-    return [procedure for name, procedure in PROCEDURES.items() if name in names]
+    wanted = known_names(names, PROCEDURES, everything=everything, purpose="measure")
+    return [procedure for name, procedure in PROCEDURES.items() if name in wanted]
 
 
 def characterize(bench: Bench, procedures: list[Procedure]) -> Iterator[tuple[Procedure, Finding]]:

@@ -1,6 +1,7 @@
 """The calibration procedures there are, in the order in which they are run."""
 
 from calibration.adcs import ADCS
+from calibration.choosing import known_names
 from calibration.fluctuation import FLUCTUATION
 from calibration.gate import GATE
 from calibration.lines import LINES
@@ -35,15 +36,7 @@ def in_order(names: list[str], *, everything: bool = False) -> list[Procedure]:
     Raises:
         ValueError: A name is unknown, or none is given.
     """
-    known = ", ".join(PROCEDURES)
-    if everything:
-        names = list(PROCEDURES)
-    if not names:
-        raise ValueError(f"name what to calibrate ({known}), or say --all")
-    unknown = [name for name in names if name not in PROCEDURES]
-    if unknown:
-        raise ValueError(f"there is no procedure {unknown[0]!r}; there are {known}")
-    wanted = set(names)
+    wanted = set(known_names(names, PROCEDURES, everything=everything, purpose="calibrate"))
     for procedure in reversed(PROCEDURES.values()):
         if procedure.name in wanted:
             wanted |= {*procedure.needs, *procedure.helped_by}

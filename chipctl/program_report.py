@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +82,18 @@ class ProgramReport:
     def verified(self) -> NDArray[np.bool_]:
         """True where the last verify read was within tolerance."""
         return np.equal(self.verdicts, Verdict.VERIFIED)
+
+    @property
+    def outcome_arrays(self) -> dict[str, tuple[NDArray[Any], str]]:
+        """What became of each device, as a run keeps it: arrays (rows, cols), each with its unit."""
+        return {
+            "final": (self.final, "S"),
+            "set_pulses": (self.set_pulses, "1"),
+            "reset_pulses": (self.reset_pulses, "1"),
+            "last_volts": (self.last_volts, "V"),
+            "last_gate_volts": (self.last_gate_volts, "V"),
+            "verdicts": (self.verdicts, "1"),
+        }
 
     @property
     def pulses(self) -> NDArray[np.int64]:

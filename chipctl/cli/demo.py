@@ -183,15 +183,11 @@ def _keep_memory(run: Run, serial: str, memory: MemoryResult) -> None:
         report = outcome.report
         run.save(
             f"programming/{name}/array{array}",
+            attributes=None,
             target=(outcome.planned.target, "S"),
             mask=(outcome.planned.mask, "1"),
             readback=(outcome.readback, "S"),
-            final=(report.final, "S"),
-            set_pulses=(report.set_pulses, "1"),
-            reset_pulses=(report.reset_pulses, "1"),
-            last_volts=(report.last_volts, "V"),
-            last_gate_volts=(report.last_gate_volts, "V"),
-            verdicts=(report.verdicts, "1"),
+            **report.outcome_arrays,
         )
     run.save(
         f"recall/{name}",

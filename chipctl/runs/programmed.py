@@ -219,12 +219,7 @@ def _keep(run: Run, group: str, report: ProgramReport, readback: Siemens | None)
         attributes={"unplaced_pulses": report.unplaced_pulses, "rounds": report.rounds},
         target=(report.target, "S"),
         mask=(report.mask, "1"),
-        final=(report.final, "S"),
-        set_pulses=(report.set_pulses, "1"),
-        reset_pulses=(report.reset_pulses, "1"),
-        last_volts=(report.last_volts, "V"),
-        last_gate_volts=(report.last_gate_volts, "V"),
-        verdicts=(report.verdicts, "1"),
+        **report.outcome_arrays,
         **({} if readback is None else {"readback": (readback, "S")}),
     )
 
