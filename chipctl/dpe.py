@@ -8,15 +8,27 @@ is printed, arguments are never changed, and what cannot be done raises instead 
 import atexit
 import contextlib
 import logging
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NoReturn
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from chipctl import dpe_keywords as keywords
 from chipctl.a0_board import SCHEME
 from chipctl.board import Region
 from chipctl.chip import Chip, connect
-from chipctl.dpe_tuning import Map, Tuner, TuneResult, Tuning
+from chipctl.dpe_inputs import (
+    column_words,
+    corrected,
+    levels,
+    row_word,
+    shift_planes,
+    shift_sum,
+    unary_planes,
+)
+from chipctl.dpe_result import Map, TuneResult
+from chipctl.dpe_tuning import Tuner, Tuning
 from firmware_protocol.messages import AUTO_GAIN, RESET, SET
 
 __all__ = ["DPE", "TuneResult", "Tuning"]
@@ -78,9 +90,18 @@ class DPE:
             raise ValueError(f"a clock divides 100 MHz, {Mhz} MHz does not")
         self.clk_adc = self.clk_array = Mhz
 
+    def init_dut(self) -> None:
+        """Zero the outputs; the chip is powered and ready by itself at every call."""
+        self.chip.safe()
+
     def power_off(self) -> None:
         """Zero the outputs."""
         self.chip.safe()
+
+    @property
+    def a0(self) -> NoReturn:
+        """Not there: this object drives no pins."""
+        raise AttributeError("DPE drives no pins: use its calls, or those of its driver, DPE.chip")
 
     # Reading
 
@@ -94,6 +115,7 @@ class DPE:
         *,
         Msel: ArrayLike | None = None,
         Tdly: float = 0,
+        **others: Any,
     ) -> Map:
         """Conductance of an array, S, shape (rows, cols).
 
@@ -106,8 +128,10 @@ class DPE:
             numReads: Reads averaged.
             Msel: Devices of `single`.
             Tdly: Has no effect: the driver's pauses are those of the board's address.
+            others: Have no effect, and a warning says so.
         """
         del Tdly
+        keywords.pass_over(others, "read", keywords.of(self.read))
         chip, read_volts = self.chip, self._read_volts(Vread)
         if method == "slow":
             return chip.read(array, reads=numReads, gain=AUTO_GAIN if gain == AUTOMATIC else gain)
@@ -134,12 +158,13 @@ class DPE:
         array: int,
         vectors: ArrayLike,
         r_start: int = 0,
-        c_sel: tuple[int, int] | list[int] = (0, 14),
+        c_sel: Sequence[int] = (0, 14),
         mode: int = 0,
         gain: int = AUTOMATIC,
         *,
         Vread: float | None = None,
         Tdly: float = 0,
+        **others: Any,
     ) -> Map:
         """Products of vectors with some columns, S × input, shape (vectors, columns).
 
@@ -150,44 +175,111 @@ class DPE:
             c_sel: First column, and the one after the last.
             mode: 0 for bits that are shifted and added, 1 for unary pulses; `N_BIT` of them.
             gain: TIA gain index; by default the most sensitive one that no column exceeds.
-            Vread, Tdly: As of `read`.
+            Vread, Tdly, others: As of `read`.
 
         Raises:
             ValueError: An input beyond [0, 1], or lines that there are not; nothing was sent.
         """
         del Tdly
+        keywords.pass_over(others, "multiply", keywords.of(self.multiply))
         given, read_volts = np.asarray(vectors, np.float64), self._read_volts(Vread)
-        inputs = np.atleast_2d(given.T)
-        rows, (first, last) = self.chip.rows, c_sel
-        if not (r_start >= 0 and r_start + inputs.shape[1] <= rows and 0 <= first < last <= self.chip.cols):
-            raise ValueError(
-                f"{inputs.shape[1]} inputs from row {r_start}, columns {first} to {last}: no such lines"
-            )
-        if mode not in (0, 1) or not np.all((inputs >= 0) & (inputs <= 1)):
-            raise ValueError("inputs lie in [0, 1], signed ones in two calls; mode is 0 or 1")
-        placed = np.zeros((len(inputs), rows))
-        placed[:, r_start : r_start + inputs.shape[1]] = inputs
-        asked: dict[str, Any] = {"gain": _gain(gain), "cols": (first, last - first)}
-        measured = self._products(array, placed, mode, asked) / read_volts
+        placed, asked = self._placed(given, r_start, mode), self._columns(c_sel)
+        measured = self._products(array, placed, mode, asked | {"gain": _gain(gain)}) / read_volts
         return np.asarray(measured if given.ndim > 1 else measured[0])
+
+    def multiply_w_delay(  # noqa: PLR0913 - the earlier call
+        self,
+        array: int,
+        vectors: ArrayLike,
+        r_start: int = 0,
+        c_sel: Sequence[int] = (0, 14),
+        mode: int = 0,
+        delay: float = 5,
+        debug: bool = False,
+        *,
+        gain: int = AUTOMATIC,
+        Vread: float | None = None,
+        Tdly: float = 0,
+        **others: Any,
+    ) -> Map:
+        """As `multiply`, but one vector at a time, and after each the chip rests for `delay` ms.
+
+        `debug` writes each fiftieth vector to the log. A virtual chip behind the native board rests in no
+        time.
+        """
+        keywords.pass_over(others, "multiply_w_delay", keywords.of(self.multiply_w_delay))
+        given = np.asarray(vectors, np.float64)
+        outputs = []
+        for number, vector in enumerate(np.atleast_2d(given.T)):
+            if debug and number % 50 == 0:
+                _log.info("vector %d", number)
+            outputs.append(self.multiply(array, vector, r_start, c_sel, mode, gain, Vread=Vread, Tdly=Tdly))
+            self.chip.wait(delay * 1e-3)
+        return np.array(outputs) if given.ndim > 1 else outputs[0]
+
+    def _placed(self, given: Map, start: int, mode: int) -> Map:
+        """Inputs on their rows, rounded to what `N_BIT` bits or pulses can say: shape (vectors, rows)."""
+        if mode not in (0, 1):
+            raise ValueError(f"mode is 0 for bits or 1 for unary pulses, not {mode!r}")
+        inputs, rows = np.atleast_2d(given.T), self.chip.rows
+        if not 0 <= start <= start + inputs.shape[1] <= rows:
+            raise ValueError(f"{inputs.shape[1]} inputs from row {start}: no such lines")
+        most = self.N_BIT if mode else 2**self.N_BIT - 1
+        placed = np.zeros((len(inputs), rows))
+        placed[:, start : start + inputs.shape[1]] = levels(inputs, most) / most
+        return placed
+
+    def _columns(self, asked: Sequence[int]) -> dict[str, Any]:
+        first, last = (int(each) for each in asked)
+        if not 0 <= first < last <= self.chip.cols:
+            raise ValueError(f"columns {first} to {last}: no such lines")
+        return {"cols": (first, last - first)}
 
     def _products(self, array: int, inputs: Map, mode: int, asked: dict[str, Any]) -> Map:
         """Column currents, A, shape (vectors, columns)."""
         chip, volts = self.chip, self.chip.readout.read_volts
         if mode == 0:
             return chip.multiply(array, inputs * volts, input_bits=self.N_BIT, **asked)
-        pulses = np.rint(inputs * self.N_BIT)
-        planes = np.concatenate([pulses > n + 0.5 for n in range(self.N_BIT)]) * volts
-        amps = chip.multiply(array, planes, **asked).reshape(self.N_BIT, len(inputs), -1)
-        return np.asarray(amps.mean(axis=0))
+        planes = np.concatenate(list(self.binarize_unary(inputs))) * volts
+        return self.unary_sum(chip.multiply(array, planes, **asked).reshape(self.N_BIT, len(inputs), -1))
 
     @staticmethod
-    def lin_corr(outputs: ArrayLike, factors: ArrayLike) -> Map:
-        """Outputs (vectors, columns) corrected by column: output × a + b; factors (columns, 2) of (a, b)."""
-        given, fit = np.asarray(outputs, np.float64), np.asarray(factors, np.float64)
-        if fit.shape != (given.shape[-1], 2):
-            raise ValueError(f"factors of shape {(given.shape[-1], 2)} wanted, {fit.shape} given")
-        return np.asarray(given * fit[:, 0] + fit[:, 1])
+    def lin_corr(outputs: ArrayLike, factors: Iterable[ArrayLike]) -> Map:
+        """Outputs (vectors, columns) corrected by column: output × a + b.
+
+        `factors` holds (a, b) for each column; further ones, and what stands after (a, b), are not used.
+        """
+        return corrected(outputs, factors)
+
+    # Inputs and outputs of products, by bit or pulse
+
+    def binarize_shift(self, vectors: ArrayLike) -> NDArray[np.uint32]:
+        """The `N_BIT` bits of inputs in [0, 1], the lowest first: shape (bits, *vectors)."""
+        return shift_planes(vectors, self.N_BIT)
+
+    def binarize_unary(self, vectors: ArrayLike) -> NDArray[np.bool_]:
+        """Which of `N_BIT` pulses inputs in [0, 1] give: shape (pulses, *vectors)."""
+        return unary_planes(vectors, self.N_BIT)
+
+    @staticmethod
+    def vec2ints(vector: ArrayLike, start: int = 0) -> int:
+        """Rows that a vector of ones and zeros drives, from row `start`, as a number: row r is bit r."""
+        return row_word(vector, start)
+
+    @staticmethod
+    def get_col_en(c_sel: Sequence[int] = (0, 14)) -> list[int]:
+        """Columns from a first to one before a last, as four words of 16: columns 48 to 63 first."""
+        return column_words(c_sel)
+
+    @staticmethod
+    def shift_n_add(vectors: ArrayLike) -> Map:
+        """One output of the outputs for the planes of `binarize_shift`."""
+        return shift_sum(vectors)
+
+    @staticmethod
+    def unary_sum(vectors: ArrayLike) -> Map:
+        """One output of the outputs for the planes of `binarize_unary`: their mean."""
+        return np.asarray(np.mean(np.asarray(vectors, np.float64), axis=0))
 
     # Pulsing
 
@@ -199,6 +291,7 @@ class DPE:
         mask: ArrayLike = 1,
         Twidth: float = 20e-9,
         verbose: bool = False,
+        **others: Any,
     ) -> int:
         """Give devices one SET pulse each; returns how many got one.
 
@@ -206,9 +299,11 @@ class DPE:
         is 0. Widths are cut to the chip's grid.
 
         Raises:
+            TypeError: A keyword that there is not, as the earlier call had it; nothing was sent.
             ValueError: Above a limit, or shorter than the grid; nothing was sent.
             OutcomeUnknown: The board did not confirm; read the devices.
         """
+        keywords.refuse(others, "set", keywords.of(self.set))
         return self._pulse(array, SET, (Vset, Vgate, mask), Twidth, verbose)
 
     def reset(
@@ -219,8 +314,10 @@ class DPE:
         mask: ArrayLike = 1,
         Twidth: float = 20e-9,
         verbose: bool = False,
+        **others: Any,
     ) -> int:
         """Give devices one RESET pulse each; as `set`."""
+        keywords.refuse(others, "reset", keywords.of(self.reset))
         return self._pulse(array, RESET, (Vreset, Vgate, mask), Twidth, verbose)
 
     def _pulse(
@@ -265,16 +362,18 @@ class DPE:
         Args:
             array: Array index.
             Gtarget: S, shape (rows, cols).
-            options: Those of `Tuning`, by their names.
+            options: Those of `Tuning`, by their names. Others have no effect, as ever, and a warning says so.
 
         Raises:
-            ValueError: An option that there is not, or a voltage above a limit; nothing was sent.
+            TypeError: A keyword so like an option that it must be that one misspelt; nothing was sent.
+            ValueError: A voltage or width above a limit; nothing was sent.
             OutcomeUnknown: Three batches in a row were not confirmed.
         """
-        unknown = set(options) - set(Tuning.__dataclass_fields__)
-        if unknown:
-            raise ValueError(f"no option {', '.join(sorted(unknown))} of tune_conductance")
-        return Tuner(self, array, np.asarray(Gtarget, np.float64), Tuning(**options)).run()
+        known = list(Tuning.__dataclass_fields__)
+        stray = {name: options.pop(name) for name in list(options) if name not in known}
+        keywords.refuse_misspelt(stray, "tune_conductance", known)
+        keywords.pass_over(stray, "tune_conductance", known)
+        return Tuner(self, array, Gtarget, Tuning(**options)).run()
 
 
 def _gain(index: int) -> int | None:

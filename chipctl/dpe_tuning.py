@@ -4,21 +4,24 @@ Behind `chipctl.dpe.DPE.tune_conductance`, whose names these are. A device is a 
 excursion beyond the outer tolerance until it is within the inner one.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from chipctl.dpe_result import Map, TuneResult
 from chipctl.errors import OutcomeUnknown
 from firmware_protocol.messages import RESET, SET
 
 if TYPE_CHECKING:
     from chipctl.dpe import DPE
 
-Map = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+
+_log = logging.getLogger(__name__)
 
 _MOST_UNKNOWN = 3
 """Batches in a row without an answer after which tuning is given up."""
@@ -68,63 +71,10 @@ class _Climb:
 
 
 @dataclass(frozen=True)
-class TuneResult(Mapping[str, Any]):
-    """What `DPE.tune_conductance` reached. Maps have shape (rows, cols).
-
-    It is also a mapping by the names of the earlier object's result: result["Gread"], `**result`.
-    """
-
-    Gread: Map
-    """Conductance of all devices as last read."""
-    Gtarget: Map
-    Msel: Flags
-    """Devices that were to be tuned."""
-    Mset: Flags
-    """Those that are still too low."""
-    Mreset: Flags
-    """Those that are still too high."""
-    Mbound: NDArray[np.int64]
-    """Pulses that each device has had at the end of its ramps."""
-    vSet: Map
-    vGateSet: Map
-    vReset: Map
-    vGateReset: Map
-    """Voltages of the last pulse of each device that is not done."""
-    Gtol_in: Map
-    Gtol_out: Map
-    s: int
-    """Steps made."""
-    unknown: int = 0
-    """Batches that the board did not confirm; what they did shows in `Gread`."""
-    hist_data: dict[str, list[Map]] = field(default_factory=dict)
-    """With `saveHistory`: maps of each step, as Ghist, vSetHist, vGateSetHist, vResetHist, vGateResetHist."""
-
-    @property
-    def share_within(self) -> tuple[float, float]:
-        """Share of the devices within `Gtol_in`, and within `Gtol_out`, of their targets."""
-        off = np.abs(self.Gread - self.Gtarget)[self.Msel]
-        tolerances = self.Gtol_in[self.Msel], self.Gtol_out[self.Msel]
-        inside, outside = (float(np.mean(off < each)) if off.size else 1.0 for each in tolerances)
-        return inside, outside
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return vars(self)[name]
-        except KeyError:
-            raise KeyError(f"{name}; there are {', '.join(vars(self))}") from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(vars(self))
-
-    def __len__(self) -> int:
-        return len(vars(self))
-
-
-@dataclass(frozen=True)
 class Tuning:
     """Options of `DPE.tune_conductance` and their defaults. Ramps are (first, last, step), V."""
 
-    Msel: ArrayLike = True
+    Msel: ArrayLike = 1.0
     """Devices to tune, shape (rows, cols); all by default."""
     vSetRamp: tuple[float, float, float] = (1.0, 3.5, 1.0)
     vGateSetRamp: tuple[float, float, float] = (0.5, 1.4, 0.05)
@@ -151,39 +101,56 @@ class Tuning:
     plot_callback: Callable[[dict[str, list[Map]]], object] | None = None
     """Told of the history after each step, with `saveHistory`."""
 
+    def resolved(self, target: Map) -> "Tuning":
+        """With what tolerances and widths that were not given stand for; relative tolerances in S."""
+        scale = target if self.GtolType == "rel" else 1.0
+        return replace(
+            self,
+            Gtol_in=np.multiply(self.Gtol if self.Gtol_in is None else self.Gtol_in, scale),
+            Gtol_out=np.multiply(self.Gtol if self.Gtol_out is None else self.Gtol_out, scale),
+            TwidthSet=self.Twidth if self.TwidthSet is None else self.TwidthSet,
+            TwidthReset=self.Twidth if self.TwidthReset is None else self.TwidthReset,
+        )
+
+    def asked(self) -> dict[str, Any]:
+        """The options by name, for a result."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "plot_callback"}
+
 
 class Tuner:
     """One run of `DPE.tune_conductance`."""
 
-    def __init__(self, dpe: "DPE", array: int, target: Map, tuning: Tuning) -> None:
-        self._dpe, self._array, self._tuning = dpe, array, tuning
-        shape = dpe.shape
-        if target.shape != shape or tuning.GtolType not in ("abs", "rel"):
-            raise ValueError(f"targets of shape {shape} and GtolType abs or rel, not {target.shape}")
-        self._target, t = target.copy(), tuning
-        self._mask = np.broadcast_to(np.asarray(t.Msel, np.bool_), shape).copy()
-        scale = target if t.GtolType == "rel" else 1.0
-        inner, outer = (t.Gtol if each is None else each for each in (t.Gtol_in, t.Gtol_out))
-        self._inner, self._outer = (
-            np.broadcast_to(np.asarray(each) * scale, shape) for each in (inner, outer)
-        )
-        widths = [dpe.on_grid(t.Twidth if each is None else each) for each in (t.TwidthSet, t.TwidthReset)]
-        sets = Ramps(_three(t.vSetRamp), _three(t.vGateSetRamp), widths[0])
-        resets = Ramps(_three(t.vResetRamp), _three(t.vGateResetRamp), widths[1])
-        for direction, ramps in ((SET, sets), (RESET, resets)):
-            dpe.chip.pulse_codes(direction, ramps.volts[:2], ramps.gate_volts[:2])
-            dpe.chip.check_width(round(ramps.width * 1e9))
-        self._climbs = {SET: _Climb.at_rest(sets, shape), RESET: _Climb.at_rest(resets, shape)}
+    def __init__(self, dpe: "DPE", array: int, target: ArrayLike, tuning: Tuning) -> None:
+        if tuning.GtolType not in ("abs", "rel"):
+            raise ValueError(f"GtolType is abs or rel, not {tuning.GtolType!r}")
+        self._dpe, self._array, shape = dpe, array, dpe.shape
+        self._target = np.broadcast_to(np.asarray(target, np.float64), shape).copy()
+        self._given_mask = np.broadcast_to(np.asarray(tuning.Msel), shape).copy()
+        self._mask = self._given_mask.astype(np.bool_)
+        t = self._tuning = tuning.resolved(self._target)
+        self._inner = np.broadcast_to(np.asarray(t.Gtol_in, np.float64), shape)
+        self._outer = np.broadcast_to(np.asarray(t.Gtol_out, np.float64), shape)
+        self._climbs = {
+            SET: self._at_rest(SET, t.vSetRamp, t.vGateSetRamp, t.TwidthSet or t.Twidth),
+            RESET: self._at_rest(RESET, t.vResetRamp, t.vGateResetRamp, t.TwidthReset or t.Twidth),
+        }
         self._members = {direction: self._mask.copy() for direction in (SET, RESET)}
         self._bound = np.zeros(shape, np.int64)
         self._history: dict[str, list[Map]] = {}
         self._unknown = self._in_a_row = 0
 
+    def _at_rest(self, direction: int, volts: ArrayLike, gates: ArrayLike, width: float) -> _Climb:
+        """Ramps of one direction, checked against the board's limits."""
+        ramps = Ramps(_three(volts), _three(gates), self._dpe.on_grid(width))
+        self._dpe.chip.pulse_codes(direction, ramps.volts[:2], ramps.gate_volts[:2])
+        self._dpe.chip.check_width(round(ramps.width * 1e9))
+        return _Climb.at_rest(ramps, self._dpe.shape)
+
     def run(self) -> TuneResult:
         """All steps; the conductances of the result were read after the last pulse."""
         for step in range(self._tuning.maxSteps):
             found = self._look()
-            if not self._left():
+            if not self._left().any():
                 return self._result(found, step)
             for direction in (SET, RESET):
                 begins, ends = self._climbs[direction].step(self._members[direction])
@@ -191,6 +158,7 @@ class Tuner:
             self._remember(found)
             for direction in (SET, RESET):
                 self._give(direction)
+            _log.info("step %d: %d devices left", step, np.count_nonzero(self._left()))
         return self._result(self._look(), self._tuning.maxSteps)
 
     def _look(self) -> Map:
@@ -202,13 +170,15 @@ class Tuner:
             self._members[direction] = entered & (beyond > self._inner) & self._mask
         return found
 
-    def _left(self) -> bool:
-        members = self._members[SET] | self._members[RESET]
-        return bool((members & (self._bound <= self._tuning.maxRetry)).any())
+    def _may_get_one(self) -> Flags:
+        return self._bound <= self._tuning.maxRetry
+
+    def _left(self) -> Flags:
+        return (self._members[SET] | self._members[RESET]) & self._may_get_one()
 
     def _give(self, direction: int) -> None:
         climb = self._climbs[direction]
-        chosen = self._members[direction] & (self._bound <= self._tuning.maxRetry)
+        chosen = self._members[direction] & self._may_get_one()
         give = self._dpe.set if direction == SET else self._dpe.reset
         try:
             give(self._array, climb.volts, climb.gates, chosen, climb.ramps.width)
@@ -223,9 +193,9 @@ class Tuner:
         t = self._tuning
         if not t.saveHistory:
             return
-        sets, resets = self._climbs[SET], self._climbs[RESET]
-        maps = {"Ghist": found, "vSetHist": sets.volts, "vGateSetHist": sets.gates}
-        maps |= {"vResetHist": resets.volts, "vGateResetHist": resets.gates}
+        sets, resets, given = self._climbs[SET], self._climbs[RESET], self._may_get_one()
+        maps = {"Ghist": found, "vSetHist": sets.volts, "vGateSetHist": sets.gates * given}
+        maps |= {"vResetHist": resets.volts, "vGateResetHist": resets.gates * given}
         for name, values in maps.items():
             self._history.setdefault(name, []).append(values.copy())
         if t.plot_callback is not None:
@@ -234,21 +204,22 @@ class Tuner:
     def _result(self, found: Map, steps: int) -> TuneResult:
         sets, resets = self._climbs[SET], self._climbs[RESET]
         return TuneResult(
+            self._tuning.asked(),
+            array=self._array,
             Gread=found,
             Gtarget=self._target,
-            Msel=self._mask,
-            Mset=self._members[SET],
-            Mreset=self._members[RESET],
+            Msel=self._given_mask,
+            Mset=self._members[SET] * self._given_mask,
+            Mreset=self._members[RESET] * self._given_mask,
             Mbound=self._bound,
             vSet=sets.volts,
             vGateSet=sets.gates,
             vReset=resets.volts,
             vGateReset=resets.gates,
-            Gtol_in=self._inner,
-            Gtol_out=self._outer,
             s=steps,
+            numLeft=int(np.count_nonzero(self._left())),
             unknown=self._unknown,
-            hist_data=self._history,
+            **({"hist_data": self._history} if self._tuning.saveHistory else {}),
         )
 
 
