@@ -60,49 +60,47 @@ class TanhChain:
         self.values, self.slopes = values, aligned(values.shape, values.dtype)
         self.weights, self._slopes = unpack(values, sizes), unpack(self.slopes, sizes)
         self.sizes, self.gains, self.blur = tuple(sizes), tuple(gains), blur
+        self._steep = [np.asarray(gain, values.dtype) for gain in gains]
+        self._one = np.asarray(1, values.dtype)
         self._fields: list[Array] = []
-        self._states: list[Array] = []
-        self._wrong = np.empty(0, values.dtype)
 
     def learn(self, inputs: Array, targets: Array) -> Array:
         """Mean square errors (...) at the present values; leaves their slopes in `slopes`."""
         self._forward(inputs)
-        outputs, wrong = self._states[-1], self._wrong
-        np.subtract(outputs, targets, out=wrong)
-        row = wrong.reshape(*wrong.shape[:-2], 1, -1)
-        losses: Array = (row @ row.swapaxes(-1, -2))[..., 0, 0] / wrong.dtype.type(row.shape[-1])
-        np.multiply(wrong, 2 * self.gains[-1] / row.shape[-1], out=wrong)
-        self._backward(inputs, outputs, wrong)
+        wrong = self._wrong
+        np.subtract(self._outputs[-1], targets, wrong)
+        losses: Array = (self._row @ self._column)[..., 0, 0] / self._count
+        np.multiply(wrong, self._last_slope, wrong)
+        self._backward(inputs, wrong)
         return losses
 
     def _forward(self, inputs: Array) -> None:
         self._make_room(inputs)
         states = inputs
         for index, weights in enumerate(self.weights):
-            fields = np.matmul(states, weights, out=self._fields[index])
+            fields = np.matmul(states, weights, self._fields[index])
             if self.gains[index] != 1:
-                np.multiply(fields, self.gains[index], out=fields)
+                np.multiply(fields, self._steep[index], fields)
             if self.blur and index == 0:
                 self._blur(fields)
+            np.tanh(fields, self._outputs[index])
             states = self._states[index]
-            np.tanh(fields, out=states[..., : weights.shape[-1]])
 
-    def _backward(self, inputs: Array, outputs: Array, slope: Array) -> None:
+    def _backward(self, inputs: Array, slope: Array) -> None:
         """From the slopes along outputs, times the gain, to those along values, last layer first."""
         for index in reversed(range(len(self.weights))):
-            by_field = self._fields[index]
-            np.multiply(outputs, outputs, out=by_field)
-            np.subtract(1, by_field, out=by_field)
-            np.multiply(by_field, slope, out=by_field)
+            by_field, outputs = self._fields[index], self._outputs[index]
+            np.multiply(outputs, outputs, by_field)
+            np.subtract(self._one, by_field, by_field)
+            np.multiply(by_field, slope, by_field)
             before = self._states[index - 1] if index else inputs
             if self.blur and index == 0:
                 self._blur_back(by_field, before)
                 break
-            np.matmul(before.swapaxes(-1, -2), by_field, out=self._slopes[index])
+            np.matmul(before.swapaxes(-1, -2), by_field, self._slopes[index])
             if index:
                 slope = by_field @ self.weights[index][..., :-1, :].swapaxes(-1, -2)
-                np.multiply(slope, self.gains[index - 1], out=slope)
-                outputs = before[..., :-1]
+                np.multiply(slope, self._steep[index - 1], slope)
 
     def _blur(self, fields: Array) -> None:
         """Fields of flipped inputs, as steep as their spread leaves them."""
@@ -129,19 +127,25 @@ class TanhChain:
         return float(np.pi / 2 * self.gains[0] ** 2 * 4 * self.blur * (1 - self.blur))
 
     def _make_room(self, inputs: Array) -> None:
-        """Buffers for inputs (..., K, N + 1); hidden states keep a constant 1 for the next bias."""
+        """Buffers for inputs (..., K, N + 1), kept from step to step.
+
+        Hidden states hold a constant 1 for the next bias; the last outputs take the place of their fields.
+        """
         shape = inputs.shape[:-1]
         if self._fields and self._fields[0].shape[:-1] == shape:
             return
         self._fields = [aligned((*shape, size), inputs.dtype) for size in self.sizes[1:]]
-        self._wrong = aligned((*shape, self.sizes[-1]), inputs.dtype)
-        extra = [1] * (len(self.sizes) - 2) + [0]
-        self._states = [
-            aligned((*shape, size + more), inputs.dtype)
-            for size, more in zip(self.sizes[1:], extra, strict=True)
-        ]
-        for states in self._states[:-1]:
+        self._states = [aligned((*shape, size + 1), inputs.dtype) for size in self.sizes[1:-1]]
+        for states in self._states:
             states[..., -1] = 1
+        self._states.append(self._fields[-1])
+        self._outputs = [*(states[..., :-1] for states in self._states[:-1]), self._fields[-1]]
+        self._wrong = aligned((*shape, self.sizes[-1]), inputs.dtype)
+        self._row = self._wrong.reshape(*shape[:-1], 1, -1)
+        self._column = self._row.swapaxes(-1, -2)
+        count = self._row.shape[-1]
+        self._count = np.asarray(count, inputs.dtype)
+        self._last_slope = np.asarray(2 * self.gains[-1] / count, inputs.dtype)
 
 
 def unpack(values: Array, sizes: Sequence[int]) -> list[Array]:

@@ -49,7 +49,7 @@ def test_blur_is_the_mean_over_many_flips():
     patterns = rng.choice(np.array([-1, 1], np.float32), (4, 200))
     inputs = np.c_[patterns, np.ones(4)]
     chain = TanhChain(values[0], (200, 1), [1.0], blur=0.1)
-    chain.learn(inputs, np.zeros((4, 1)))
+    chain._forward(inputs)
     copies = np.repeat(patterns, 4000, axis=0)
     flipped = np.empty_like(copies)
     Flips(0.1).damage(copies, rng, flipped)
@@ -119,6 +119,29 @@ def test_every_step_stays_within_limits_and_masked_values_stay_zero():
     descend([Variable(values, 1.0, lower, upper, kept)], slopes_of, Descent(30, 0.1, final=1.0))
     assert all(np.all((v >= lower) & (v <= upper)) and v[2] == 0 for v in seen)
     np.testing.assert_allclose(values, [0.2, 0.1, 0])
+
+
+@pytest.mark.parametrize("optimiser", [RmsProp(), Adam(), GradientDescent()])
+def test_a_variable_of_any_size_and_shape_moves_as_its_values_would_one_by_one(optimiser):
+    rng = np.random.default_rng(0)
+    shape = (3, 40_001)
+    first, slopes, kept = rng.normal(size=shape), rng.normal(size=(5, *shape)), rng.integers(0, 2, shape[1])
+    lower, upper = np.full(shape[1], -0.5), rng.uniform(0.4, 0.6, shape)
+
+    def moved(pick):
+        values, given = first[:, pick].copy(), iter(slopes[..., pick])
+        variable = Variable(values, 1.0, lower[pick], upper[:, pick], kept[pick])
+        descend([variable], lambda: (np.ones(1), [next(given).copy()]), Descent(5, 0.1, optimiser=optimiser))
+        return values
+
+    whole = moved(slice(None))
+    for column in (0, 10_000, 32_767, 32_768, 40_000):
+        np.testing.assert_array_equal(whole[:, column], moved(slice(column, column + 1))[:, 0])
+
+
+def test_a_variable_that_is_not_contiguous_is_refused():
+    with pytest.raises(ValueError, match="contiguous"):
+        descend([Variable(np.zeros((4, 3)).T)], lambda: (np.ones(1), [np.ones((3, 4))]), Descent(1, 0.1))
 
 
 def test_training_stops_once_every_loss_is_small_enough():
