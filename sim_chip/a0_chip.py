@@ -35,6 +35,9 @@ _CHAIN_BYTES: Final = (w.TIA_CHAIN_BYTES, w.TIA_CHAIN_BYTES, 7)
 _SAMPLE_NS: Final = (20, 1_000_000)
 _REFERENCES: Final = (Rail.VREF_ARRAY, Rail.VREF_TIA, Rail.VREF_HI_CMP, Rail.VREF_SH)
 _LEAST_REFERENCE_VOLTS: Final = 0.2
+_LEAST_PULSE_VOLTS: Final = 0.1
+_HOST_PULSE_NS: Final = 125_000
+"""Width of a pulse that a host makes by VP_PAD or switches: the least time between two USB messages."""
 
 
 class HungError(Exception):
@@ -66,8 +69,9 @@ class WiredChip:
             (w.FIFO_ADVANCE, True): self._advance,
             (w.DPE_PULSE, True): self._dpe_pulse,
             (w.AGC_PULSE, True): self._agc_pulse,
-            (w.DPE_EXTERNAL_HOLD, False): self._external_hold,
+            (w.DPE_EXTERNAL_HOLD, True): self._external_hold,
             (w.WRITE_PULSE, True): self._write_pulse,
+            (w.CONNECT_COLUMN, False): self._end_host_pulse,
             (w.DAC_CLEAR_NOT, False): self.dac.clear,
         }
         self._reset_chip()
@@ -298,6 +302,7 @@ class WiredChip:
             self.convert(automatic=True)
 
     def _external_hold(self) -> None:
+        """A rising edge holds the sample, and the converters begin."""
         if self.level(w.DPE_EXTERNAL):
             self.convert(automatic=False)
 
@@ -384,14 +389,28 @@ class WiredChip:
             return None
         return Direction.SET if to_row else Direction.RESET
 
-    def _write_pulse(self) -> None:
-        """Pulse all selected devices of the arrays that are not held safe, as rails and switches are.
+    def write_dac(self, word: int) -> bool:
+        """Do what a word for the DAC asks; False where it knows none such. VP_PAD may end a host's pulse."""
+        if word >> 16 & 0xF == Rail.VP_PAD and self.level(w.CONNECT_COLUMN):
+            self._end_host_pulse()
+        return self.dac.obey(word)
 
-        Timed by the chip; gates have their voltage through CONNECT_COLUMN. What WRITE_EXTERNAL would time by
-        its pins takes a host milliseconds and is not modelled.
+    def _end_host_pulse(self) -> None:
+        """Count what lay on devices by WRITE_EXTERNAL as a pulse: its voltage or gates are taken off now.
+
+        Messages take no time on the chip's clock, so it lasts as long as the fastest host would make it.
         """
-        gated = self.level(w.WRITE_INTERNAL) and self.level(w.CONNECT_COLUMN)
-        direction = self.connected_direction() if gated else None
+        if self.level(w.WRITE_EXTERNAL) and self.dac.volts(Rail.VP_PAD) > _LEAST_PULSE_VOLTS:
+            self._pulse_selected(_HOST_PULSE_NS)
+
+    def _write_pulse(self) -> None:
+        """Fire the chip's own timer; gates have their voltage through CONNECT_COLUMN."""
+        if self.level(w.WRITE_INTERNAL) and self.level(w.CONNECT_COLUMN):
+            self._pulse_selected(self.timer_ns)
+
+    def _pulse_selected(self, width_ns: int) -> None:
+        """Pulse all selected devices of the arrays that are not held safe, as rails and switches are."""
+        direction = self.connected_direction()
         if direction is None:
             return
         for array, safe_not in enumerate(w.FORCE_SAFE_NOTS):
@@ -402,4 +421,4 @@ class WiredChip:
                 volts, gates = (
                     np.full(len(cells[0]), self.dac.code(rail)) for rail in (Rail.VP_PAD, Rail.TVDD)
                 )
-                self.pulse(array, cells, direction, volts, gates, self.timer_ns)
+                self.pulse(array, cells, direction, volts, gates, width_ns)

@@ -130,7 +130,7 @@ class A0Firmware:
         }
 
     def _write_dac(self, command: a0.WriteDac) -> None:
-        if not self._wired.dac.obey(command.word):
+        if not self._wired.write_dac(command.word):
             self._wired.complain(f"the DAC knows no word {command.word:#010x}")
 
     def _load_chain(self, command: a0.ShiftChain | a0.LoadChain) -> ArrayLike:

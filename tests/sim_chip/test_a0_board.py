@@ -215,6 +215,20 @@ def test_a_read_driven_by_pins_is_the_firmwares():
     assert by_pins.call([a0.ReadFifo(fifo)])[0].shape == (16,)
 
 
+def test_a_read_timed_by_pins_converts_where_the_hold_pin_rises():
+    """At a reference of 0.5 V, as hosts have it that read so: 75 mV above what the current makes."""
+    link = board(us=80.0)
+    fifo, place = chip_of(link).fifo_address(0, 41)
+    row = one_hot(20, columns=False) + one_hot(41, columns=True)
+    link.call([*s.configure(2, reference_volts=0.5), *s.high("H3"), *row, *s.low("H3"), *s.RST])
+    link.call(s.high("D10,A10,B9,F4,A15,C1"))
+    assert not int(link.call([a0.ReadPort("G")])[0]) & 2
+    assert int(link.call([*s.high("C2"), a0.ReadPort("G")])[0]) & 2
+    word = int(link.call([a0.ReadFifo(fifo)])[0][place])
+    assert word & 1023 == pytest.approx((80e-6 * 0.2 * 30e3 + 0.075) / LSB_VOLTS, abs=1)
+    assert not int(link.call([*s.RST, *s.low("C2"), a0.ReadPort("G")])[0]) & 2
+
+
 def one_hot(line, *, columns):
     masks = w.banks([line], columns=columns)
     register = s.high("F12") if columns else s.low("F12")
@@ -239,6 +253,17 @@ def test_the_test_input_shows_the_converters_own_scale():
     link = board()
     word = link.call([s.reference(9, 2.25), a0.ConvertTestInput(4)])[-1]
     assert int(word) & 1023 == pytest.approx(1.75 / LSB_VOLTS, abs=1)
+
+
+def test_converters_are_calibrated_pin_by_pin():
+    """What a host does that waits for ADC_DONE: hold, reset, hold again, the last of a FIFO's words."""
+    link = board()
+    link.call([*s.RST, *s.high("H3,H6,H7,B9,G13,E2,G7,D10,C2")])
+    for volts in (1.0, 2.25, 3.5):
+        hold = [s.reference(9, volts), *s.low("C2"), *s.RST, *s.high("C2")]
+        assert int(link.call([*hold, a0.ReadPort("G")])[0]) & 2
+        word = link.call([a0.ReadFifo(4)])[0][-1]
+        assert int(word) & 1023 == pytest.approx((volts - 0.5) / LSB_VOLTS, abs=1)
 
 
 # Products
@@ -385,6 +410,26 @@ def test_a_pulse_driven_by_pins_is_the_firmwares():
     by_pins.call([*s.high("A15"), *s.pulsed(Pin("E", 1))])
     assert chip_of(by_pins).conductance_units(0)[20, 41] == chip_of(by_firmware).conductance_units(0)[20, 41]
     assert chip_of(by_pins).pulse_counts(0).sum() == 1
+    assert wired(by_pins).unsafe_pulses == 0
+
+
+@pytest.mark.parametrize(("setting", "switches"), [(1, "E8,B9,G8"), (0, "B9,F13")])
+@pytest.mark.parametrize("end", [[s.reference(5, 0.0)], s.low("A15")])
+def test_a_pulse_that_a_host_makes_by_the_voltage_itself_ends_with_it(setting, switches, end):
+    by_pins, by_firmware = (board("good", seed=5) for _ in range(2))
+    rails = [
+        a0.WriteDac(w.dac_word(w.Operation.WRITE_AND_UPDATE, channel, w.output_code(volts)))
+        for channel, volts in ((6, 1.2), (5, 2.5))
+    ]
+    codes = w.output_code(2.5), w.output_code(1.2)
+    by_firmware.call([a0.TimedPulse(0, 20, 41, setting, *codes, w.ZERO_CODE, 125)])
+    lines = one_hot(20, columns=False) + one_hot(41, columns=True)
+    by_pins.call([*s.PADS, *s.high("H3"), *lines, *s.low("H3"), *s.high("E9"), *s.RST])
+    by_pins.call([*s.high(switches), *s.high("A15"), *rails])
+    assert not chip_of(by_pins).pulse_counts(0).any()
+    by_pins.call([*end, *s.PADS, s.reference(5, 0.0)])
+    assert chip_of(by_pins).pulse_counts(0).sum() == chip_of(by_pins).pulse_counts(0)[20, 41] == 1
+    assert chip_of(by_pins).conductance_units(0)[20, 41] == chip_of(by_firmware).conductance_units(0)[20, 41]
     assert wired(by_pins).unsafe_pulses == 0
 
 
