@@ -20,6 +20,7 @@ from chipctl.a0_line import PATIENCE_S, A0Line
 from chipctl.a0_power import A0Power
 from chipctl.a0_pulses import A0Pulser
 from chipctl.a0_reads import A0Reader
+from chipctl.a0_write_back import A0WriteBack, BatchCounts
 from chipctl.board import REOPEN_S, Region
 from chipctl.errors import DeviceError, LinkError
 from chipctl.link import LinkStatistics
@@ -80,8 +81,10 @@ class A0Board:
         self._place = place
         self.line = A0Line(opener or (lambda: open_transport(place.address)), patience_s)
         self._power = A0Power(self.line)
-        self._pulser = A0Pulser(self.line, self._power, facts.LIMITS)
         self.reader = A0Reader(self.line, self._power, windows=place.windows, delay_us=place.delay_us)
+        self._write_back = A0WriteBack(self.reader.look)
+        self.reader.saw = self._write_back.saw
+        self._pulser = A0Pulser(self.line, self._power, self._write_back)
         self._boot_id = secrets.randbits(32)
         self._opened_s = time.monotonic()
         self._safes = 0
@@ -97,6 +100,7 @@ class A0Board:
         self.open()
         try:
             yield self
+            self._write_back.verify()
         except BaseException as error:
             try:
                 self.safe()
@@ -105,8 +109,14 @@ class A0Board:
             raise
         else:
             self.safe()
+            self._write_back.end()
         finally:
             self.line.close()
+
+    @property
+    def batches(self) -> BatchCounts:
+        """What the devices showed of the batches of this connection."""
+        return self._write_back.counts
 
     def open(self) -> None:
         """Take the line, zero the outputs, then power the chip."""
@@ -271,6 +281,7 @@ class A0Board:
         low, high = window(rail, self.limits)
         if not low <= code <= high:
             raise ValueError(f"{rail.name} may be {low} to {high}, not {code}")
+        self._new_readings()
         self._power.put(rail, code)
         return self.rails()
 
@@ -284,8 +295,14 @@ class A0Board:
         count, rest = divmod(sample_ns, facts.TICK_NS)
         if rest or not 2 <= count <= 257:
             raise ValueError(f"samples are taken after 40 to 5140 ns, in steps of 20, not {sample_ns}")
+        self._new_readings()
         self.reader.sample_counts[gain] = count - 2
         return self.sampling()
+
+    def _new_readings(self) -> None:
+        """Verify what is to be: later readings say nothing beside those before."""
+        self._write_back.verify()
+        self._write_back.forget()
 
     # State
 
@@ -334,6 +351,7 @@ class A0Board:
 
     def wait(self, duration_ms: int) -> m.Waited:
         """Let the chip rest, its outputs at 0 V."""
+        self._write_back.verify()
         self._power.rest()
         time.sleep(duration_ms * 1e-3)
         return m.Waited(self._clock_ns)

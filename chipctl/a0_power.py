@@ -18,15 +18,11 @@ from firmware_protocol.a0_wire import Command
 from firmware_protocol.a0_words import Control, Operation, Pin
 from firmware_protocol.rails import PULSE_RAILS, Rail
 
-READ_SWITCHES: Final = (
-    w.CONNECT_COLUMN,
-    w.CONNECT_TIA,
-    w.READ_BIT,
-    w.READ_DPE,
-    w.DPE_INTERNAL,
-    w.AGC_INTERNAL,
-)
-"""What a read leaves on, in the order in which it is switched off; and the array's FORCE_SAFE_NOT."""
+READ_SWITCHES: Final = (w.CONNECT_COLUMN, w.CONNECT_TIA, w.READ_BIT)
+"""What a read leaves on, in the order in which it is switched off, then one of those below; and the array's
+FORCE_SAFE_NOT. Rows that are not read float: READ_DPE stays low."""
+
+_FIXED, _AUTOMATIC = w.DPE_INTERNAL, w.AGC_INTERNAL
 
 PULSE_SWITCHES: Final = (
     w.CONNECT_COLUMN,
@@ -40,6 +36,9 @@ PULSE_SWITCHES: Final = (
 _SWITCHES: Final = (
     *PULSE_SWITCHES,
     *READ_SWITCHES[1:],
+    w.READ_DPE,
+    _FIXED,
+    _AUTOMATIC,
     *w.FORCE_SAFE_NOTS,
     w.WRITE_PULSE,
     w.DPE_PULSE,
@@ -194,7 +193,7 @@ class A0Power:
         """References, TIAs and counts for reads at a gain, on a board that is as it was set up."""
         self.check()
         self.disconnect()
-        self.will_connect(array, READ_SWITCHES)
+        self.will_connect(array, (*READ_SWITCHES, _AUTOMATIC if automatic else _FIXED))
         self.put(Rail.TVDD, facts.true_code(facts.GATE_READ_VOLTS))
         for rail in (Rail.VREF_TIA, Rail.PLANE_VPP, Rail.VREF_HI_CMP):
             self.put(rail, facts.true_code(facts.REFERENCE_VOLTS[rail]))

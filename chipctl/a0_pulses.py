@@ -2,9 +2,8 @@
 
 Behind the last packet of a batch go the words that zero pulse and gate rail, before the reply is waited for:
 if this process ends now, the board still gets them. The packets before it move nothing, so the rails carry a
-pulse's voltage only while the board gives the pulses. The board keeps the codes of a batch, so all 64 packets
-are always sent. Where a device would get another voltage if one of them were lost, skips are sent before it:
-a packet that is lost then leaves devices out and replays nothing.
+pulse's voltage only while the board gives the pulses. The board keeps the codes of a batch; `a0_packets` sees
+to it that lost packets leave devices out and replay nothing.
 """
 
 import contextlib
@@ -18,20 +17,19 @@ from numpy.typing import NDArray
 
 from chipctl import a0_facts as facts
 from chipctl.a0_line import A0Line
+from chipctl.a0_packets import Packets
 from chipctl.a0_power import PULSE_SWITCHES, QUIET, A0Power
+from chipctl.a0_write_back import A0WriteBack
 from chipctl.errors import LinkError, OutcomeUnknown
 from firmware_protocol import a0
 from firmware_protocol import a0_words as w
 from firmware_protocol.a0_wire import LINES, Command
 from firmware_protocol.bulk import Ints
-from firmware_protocol.messages import RESET, SET, Limits
+from firmware_protocol.messages import RESET, SET
 from firmware_protocol.rails import PULSE_RAILS
 
 FEW_PULSES: Final = 16
 """Up to so many devices are pulsed one by one, each with its own reply; more, in a batch of 64 packets."""
-
-_UNKNOWN: Final = -1
-"""In place of a code: it was on its way when this process was interrupted."""
 
 _SET_UP_S: Final = 200e-6
 """Most time that goes into a pulse besides its width (the lab saw 40 µs)."""
@@ -40,18 +38,16 @@ _SET_UP_S: Final = 200e-6
 class A0Pulser:
     """Gives pulses, after the limits of this host."""
 
-    def __init__(self, line: A0Line, power: A0Power, limits: Limits) -> None:
-        self._line, self._power = line, power
-        self.limits = limits
+    def __init__(self, line: A0Line, power: A0Power, write_back: A0WriteBack) -> None:
+        self._line, self._power, self._write_back = line, power, write_back
+        self.limits = facts.LIMITS
         self.given = 0
         """Pulses confirmed, and those of batches of which that is not known."""
-        self._held = np.zeros((2 * LINES, LINES), np.int64)
-        """Codes that the board's buffers may hold: voltages, then gates."""
+        self._packets = Packets()
 
     def start(self) -> None:
-        """After power-up: nobody knows what the buffers hold, so skip everything in them."""
-        self._line.tell([_skips(0, row) for row in range(0, a0.LAST_ROW, 2)])
-        self._held[: a0.LAST_ROW], self._held[a0.LAST_ROW :] = 0, 1
+        """After power-up: another host may have left codes in the board's buffers."""
+        self._packets.forget()
 
     def pulse_map(self, array: int, direction: int, width_ns: int, volt_codes: Ints, gate_codes: Ints) -> int:
         """Give each device its own pulse; where either code is 0, none. Returns how many.
@@ -66,13 +62,18 @@ class A0Pulser:
         if not count:
             return 0
         fine = width_ns <= facts.INFO.fine_width_ns
+        at_once = fine and count > FEW_PULSES
+        if at_once:
+            self._write_back.prepare(array, chosen)
         with self._zeroed_after():
             self._make_ready(array, width_ns if fine else facts.TICK_NS)
-            if fine and count > FEW_PULSES:
+            if at_once:
                 codes = np.concatenate([volt_codes, gate_codes])
                 codes = np.where(np.concatenate([chosen, chosen]), codes - facts.OFFSET_CODES, w.SKIP_CODE)
+                self._write_back.gave(array, direction, chosen)
                 self._give_batch(array, direction, width_ns, codes)
             else:
+                self._write_back.gave_alone(array, chosen)
                 for row, col in np.argwhere(chosen):
                     codes_of = int(volt_codes[row, col]), int(gate_codes[row, col])
                     self._give_one(array, direction, width_ns, (int(row), int(col)), codes_of)
@@ -126,17 +127,16 @@ class A0Pulser:
         self._power.control(replace(w.Control(), read_start=0x80, read_end=1, write_end=start + ticks))
 
     def _give_batch(self, array: int, direction: int, width_ns: int, codes: Ints) -> None:
-        """All 64 packets; `codes` (128, 64) as sent."""
-        rows = range(0, a0.LAST_ROW, 2)
-        packets = [a0.PulseRows(array, direction, row, w.pack_codes(codes[row : row + 2])) for row in rows]
-        last = a0.PulseRows(array, direction, a0.LAST_ROW, w.pack_codes(codes[a0.LAST_ROW :]))
-        count = int(np.count_nonzero(codes[:LINES]))
+        """The packets of a batch; `codes` (128, 64) as sent."""
         self._line.get_in_step()
-        stale = self._stale_rows(codes)
-        self._held[:] = _UNKNOWN
-        self._line.tell([*(_skips(array, row) for row in stale), *packets])
-        self._held[:] = codes
-        self._confirmed(last, count, width_ns)
+        packets = self._packets.of(direction, codes)
+        try:
+            self._line.tell([_packet(array, direction, row, part) for row, part in packets])
+        except BaseException:
+            self._packets.forget()
+            raise
+        last = _packet(array, direction, a0.LAST_ROW, codes[a0.LAST_ROW :])
+        self._confirmed(last, int(np.count_nonzero(codes[:LINES])), width_ns)
 
     def _give_one(
         self, array: int, direction: int, width_ns: int, place: tuple[int, int], codes: tuple[int, int]
@@ -158,15 +158,6 @@ class A0Pulser:
                 f"the A0 board did not confirm {count} pulses: all, some or none; read the devices ({error})"
             ) from error
 
-    def _stale_rows(self, codes: Ints) -> list[int]:
-        """Packets, by row, whose loss would give a device of this batch a voltage or gate of an earlier one.
 
-        The last packet is none: without it no batch starts.
-        """
-        stale = (self._held != 0) & (codes != 0) & (self._held != codes)
-        return [row for row in range(0, a0.LAST_ROW, 2) if stale[row : row + 2].any()]
-
-
-def _skips(array: int, row: int) -> Command:
-    """A packet of a batch that leaves its devices out."""
-    return a0.PulseRows(array, SET, row, w.pack_codes(np.zeros((2, LINES), np.int64)))
+def _packet(array: int, direction: int, row: int, codes: NDArray[np.int64]) -> a0.PulseRows:
+    return a0.PulseRows(array, direction, row, w.pack_codes(codes))

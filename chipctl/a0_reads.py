@@ -6,7 +6,8 @@ read again with the window moved until it lies in the middle. The lab's client d
 here a window is used only for what needs it, and for few devices one by one.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -86,6 +87,8 @@ class A0Reader:
         """Periods of the array's clock, less two, until the TIAs are sampled, by gain index."""
         self.reads = self.products = self.passes = 0
         """Conversions of devices, vectors driven, and passes over what was asked for, windows included."""
+        self.saw: Callable[[int, int, Words], None] = lambda array, gain, words: None
+        """Told of every reading of a whole array in the ADCs' own window: array, gain asked for, words."""
 
     # Devices
 
@@ -105,29 +108,44 @@ class A0Reader:
             over = (found.codes >= facts.ADC_TOP) & (found.gains > 0)
         return found
 
+    def look(self, array: int, gain: int) -> None:
+        """Read all devices once in the ADCs' own window, for `saw` alone."""
+        whole = Region(0, LINES, 0, LINES)
+        with self._connected(array, gain):
+            self._looked(array, gain, whole, np.ones(whole.shape, np.bool_))
+
     def _cells_at(self, array: int, gain: int, region: Region, chosen: Flags) -> Words:
+        with self._connected(array, gain):
+            first = Words.of(self._looked(array, gain, region, chosen))
+            return self._refined(first, chosen, lambda some: self._looked(array, gain, region, some))
+
+    @contextlib.contextmanager
+    def _connected(self, array: int, gain: int) -> Iterator[None]:
+        """An array ready to have its devices read."""
         automatic = gain == AUTO_GAIN
         index = facts.AUTOMATIC_START if automatic else gain
         self._power.forget_columns()
         self._power.ready_to_read(array, index, self.sample_counts[index], automatic=automatic)
         try:
-            first = Words.of(self._looked(array, region, chosen, automatic))
-            return self._refined(first, chosen, lambda some: self._looked(array, region, some, automatic))
+            yield
         finally:
             self._power.disconnect()
 
-    def _looked(self, array: int, region: Region, chosen: Flags, automatic: bool) -> NDArray[np.uint16]:
+    def _looked(self, array: int, gain: int, region: Region, chosen: Flags) -> NDArray[np.uint16]:
         """Words (rows, cols) of a rectangle; 0 for those not chosen, if they were not read."""
         self.passes += 1
+        automatic = int(gain == AUTO_GAIN)
         if np.count_nonzero(chosen) > FEW_CELLS:
             self.reads += LINES * LINES
             takes_s = LINES * LINES * (_CELL_S + self._delay_us * 1e-6)
-            words = self._line.ask(a0.ReadCells(array, int(automatic), self._delay_us), takes_s)
+            words = self._line.ask(a0.ReadCells(array, automatic, self._delay_us), takes_s)
+            if self._power.codes[Rail.VREF_HI_CMP] == facts.true_code(facts.ADC_HIGH_VOLTS):
+                self.saw(array, gain, Words.of(words))
             return np.asarray(words[region.slices], np.uint16)
         words = np.zeros(region.shape, np.uint16)
         for row, col in np.argwhere(chosen):
             place = int(region.row + row), int(region.col + col)
-            words[row, col] = self._line.ask(a0.ReadCell(array, *place, int(automatic)))
+            words[row, col] = self._line.ask(a0.ReadCell(array, *place, automatic))
             self.reads += 1
         return words
 
