@@ -393,15 +393,20 @@ def test_the_pins_of_the_earlier_object_are_not_there_and_it_says_what_is():
         DPE().a0.pic_read_single(array=0, row=1, col=2)
 
 
-def test_the_session_of_the_migration_page_runs_and_reaches_its_targets():
+def test_the_python_of_the_migration_page_runs_and_reaches_its_targets(capsys):
     page = Path(__file__).parents[2] / "docs" / "a0-migration.md"
-    (session,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     names = {}
-    exec(session, names)
+    for block in blocks:
+        exec(block, names)
     names["dpe"].close()
     assert names["result"].share_within[1] > 0.8
     off = names["corrected"] - names["expected"]
     assert np.sqrt(np.mean(off**2)) < 0.05 * names["expected"].mean()
+    assert "left after" in capsys.readouterr().out
+    assert names["amps"][2] == pytest.approx(names["siemens"] * names["volts"], rel=0.1)
+    assert names["pulses"] == 1
+    assert names["levels"]["VP_PAD"] == pytest.approx(0, abs=1e-3)
 
 
 def test_the_name_of_a_port_is_that_of_an_a0_board():
