@@ -12,7 +12,7 @@ Move = Callable[[Array, float], None]
 
 _TINY = 1e-8
 _CACHE_LINE = 64  # bytes
-_BLOCK = 1 << 15
+_BLOCK = 1 << 16
 """Values that are moved at a time: their slopes, mean squares and limits then stay in a core's cache."""
 
 
@@ -175,7 +175,7 @@ def descend(variables: Sequence[Variable], slopes_of: Slopes, plan: Descent) -> 
     for step in range(plan.steps):
         loss, slopes = slopes_of()
         losses.append(loss)
-        if plan.stop_loss and loss.max() < plan.stop_loss:
+        if plan.stop_loss and loss.item(0) < plan.stop_loss and loss.max() < plan.stop_loss:
             break
         rate = (1 - (1 - plan.final) * step / plan.steps) * plan.rate
         for variable, parts, slope in zip(variables, blocks, slopes, strict=True):

@@ -42,11 +42,12 @@ class Flips:
 
     def damage(self, states: Array, rng: np.random.Generator, out: Array) -> None:
         """See `Noise`."""
-        drawn = np.frombuffer(rng.bytes(2 * states.size), np.uint16).reshape(states.shape)
-        kept = (drawn >= round(self.probability * _LEVELS)).astype(np.float32)
-        kept *= 2
-        kept -= 1
-        np.multiply(states, kept, out=out)
+        drawn = rng.integers(0, _LEVELS, states.shape, np.uint16)
+        damaged = (drawn >= round(self.probability * _LEVELS)).astype(states.dtype)
+        damaged *= 2
+        damaged -= 1
+        damaged *= states
+        out[...] = damaged
 
 
 @dataclass(frozen=True)
@@ -61,4 +62,5 @@ class Gaussian:
         drawn = rng.standard_normal(states.shape, np.float32)
         drawn *= np.float32(self.sigma)
         drawn += states
-        np.clip(drawn, -1, 1, out=out)
+        np.clip(drawn, -1, 1, out=drawn)
+        out[...] = drawn

@@ -62,7 +62,7 @@ class TanhChain:
         self.sizes, self.gains, self.blur = tuple(sizes), tuple(gains), blur
         self._steep = [np.asarray(gain, values.dtype) for gain in gains]
         self._one = np.asarray(1, values.dtype)
-        self._fields: list[Array] = []
+        self._outputs: list[Array] = []
 
     def learn(self, inputs: Array, targets: Array) -> Array:
         """Mean square errors (...) at the present values; leaves their slopes in `slopes`."""
@@ -78,22 +78,24 @@ class TanhChain:
         self._make_room(inputs)
         states = inputs
         for index, weights in enumerate(self.weights):
-            fields = np.matmul(states, weights, self._fields[index])
+            fields = np.matmul(states, weights, self._outputs[index])
             if self.gains[index] != 1:
                 np.multiply(fields, self._steep[index], fields)
             if self.blur and index == 0:
                 self._blur(fields)
-            np.tanh(fields, self._outputs[index])
-            states = self._states[index]
+            outputs = np.tanh(fields, fields)
+            if index < len(self._hidden):
+                states = self._hidden[index]
+                states[..., :-1] = outputs
 
     def _backward(self, inputs: Array, slope: Array) -> None:
         """From the slopes along outputs, times the gain, to those along values, last layer first."""
         for index in reversed(range(len(self.weights))):
-            by_field, outputs = self._fields[index], self._outputs[index]
-            np.multiply(outputs, outputs, by_field)
+            by_field = self._outputs[index]
+            np.multiply(by_field, by_field, by_field)
             np.subtract(self._one, by_field, by_field)
             np.multiply(by_field, slope, by_field)
-            before = self._states[index - 1] if index else inputs
+            before = self._hidden[index - 1] if index else inputs
             if self.blur and index == 0:
                 self._blur_back(by_field, before)
                 break
@@ -109,7 +111,8 @@ class TanhChain:
         self._slack = np.asarray(1 / np.sqrt(1 + self._spread))
         bias = self.gains[0] * self.weights[0][..., -1, :]
         kept = 1 - 2 * self.blur
-        self._mean = kept * fields + (1 - kept) * bias[..., None, :]
+        self._mean = kept * fields
+        self._mean += (1 - kept) * bias[..., None, :]
         np.multiply(self._mean, self._slack[..., None, :], out=fields)
 
     def _blur_back(self, by_field: Array, inputs: Array) -> None:
@@ -129,17 +132,16 @@ class TanhChain:
     def _make_room(self, inputs: Array) -> None:
         """Buffers for inputs (..., K, N + 1), kept from step to step.
 
-        Hidden states hold a constant 1 for the next bias; the last outputs take the place of their fields.
+        Outputs are where their fields were, and where their slopes will be; hidden ones are copied beside a
+        constant 1 for the next bias.
         """
         shape = inputs.shape[:-1]
-        if self._fields and self._fields[0].shape[:-1] == shape:
+        if self._outputs and self._outputs[0].shape[:-1] == shape:
             return
-        self._fields = [aligned((*shape, size), inputs.dtype) for size in self.sizes[1:]]
-        self._states = [aligned((*shape, size + 1), inputs.dtype) for size in self.sizes[1:-1]]
-        for states in self._states:
+        self._outputs = [aligned((*shape, size), inputs.dtype) for size in self.sizes[1:]]
+        self._hidden = [aligned((*shape, size + 1), inputs.dtype) for size in self.sizes[1:-1]]
+        for states in self._hidden:
             states[..., -1] = 1
-        self._states.append(self._fields[-1])
-        self._outputs = [*(states[..., :-1] for states in self._states[:-1]), self._fields[-1]]
         self._wrong = aligned((*shape, self.sizes[-1]), inputs.dtype)
         self._row = self._wrong.reshape(*shape[:-1], 1, -1)
         self._column = self._row.swapaxes(-1, -2)

@@ -54,7 +54,7 @@ def test_blur_is_the_mean_over_many_flips():
     flipped = np.empty_like(copies)
     Flips(0.1).damage(copies, rng, flipped)
     sampled = np.tanh(np.c_[flipped, np.ones(len(flipped))] @ values[0]).reshape(4, -1).mean(axis=1)
-    np.testing.assert_allclose(chain._states[-1][:, 0], sampled, atol=0.02)
+    np.testing.assert_allclose(chain._outputs[-1][:, 0], sampled, atol=0.02)
 
 
 def test_trials_side_by_side_equal_one_after_the_other():
