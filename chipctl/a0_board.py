@@ -100,7 +100,7 @@ class A0Board:
         self.open()
         try:
             yield self
-            self._write_back.verify()
+            self.verify()
         except BaseException as error:
             try:
                 self.safe()
@@ -117,6 +117,10 @@ class A0Board:
     def batches(self) -> BatchCounts:
         """What the devices showed of the batches of this connection."""
         return self._write_back.counts
+
+    def verify(self) -> None:
+        """Read the arrays whose last batches no reading has followed; what is wrong is a `BatchWarning`."""
+        self._write_back.verify()
 
     def open(self) -> None:
         """Take the line, zero the outputs, then power the chip."""
@@ -301,7 +305,7 @@ class A0Board:
 
     def _new_readings(self) -> None:
         """Verify what is to be: later readings say nothing beside those before."""
-        self._write_back.verify()
+        self.verify()
         self._write_back.forget()
 
     # State
@@ -351,7 +355,7 @@ class A0Board:
 
     def wait(self, duration_ms: int) -> m.Waited:
         """Let the chip rest, its outputs at 0 V."""
-        self._write_back.verify()
+        self.verify()
         self._power.rest()
         time.sleep(duration_ms * 1e-3)
         return m.Waited(self._clock_ns)

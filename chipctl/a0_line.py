@@ -103,20 +103,27 @@ class A0Line:
     def get_in_step(self, within_s: float | None = None) -> None:
         """See that nothing is owed any more: a board that counts has answered all that was asked before.
 
+        A board drops a reply while the one before it is on its way, so a question that meets silence is asked
+        again, after twice as long each time: a busy board takes no more than a few messages.
+
         Raises:
             LinkTimeout: It does not count.
         """
         if self._in_step:
             return
-        self._send(a0.Count())
-        self._counts_owed += 1
-        held, deadline = b"", time.monotonic() + (self._patience_s if within_s is None else within_s)
+        deadline = time.monotonic() + (self._patience_s if within_s is None else within_s)
+        held, again_s, silence_s = b"", 0.0, _SILENCE_S
         while not held.endswith(_COUNTED):
-            if time.monotonic() > deadline:
+            now_s = time.monotonic()
+            if now_s > deadline:
                 raise LinkTimeout(
                     f"{self.name}: no A0 board answers here; if it is one, it hangs, as after a read "
                     "without its clocks: press its reset button"
                 )
+            if now_s >= again_s:
+                self._send(a0.Count())
+                self._counts_owed += 1
+                again_s, silence_s = now_s + silence_s, 2 * silence_s
             held = held[-len(_COUNTED) :] + self._read(_SLICE_S)
         while self._counts_owed > 1 and self._read(_SILENCE_S):
             pass  # this count may be the answer to an earlier question, ours being on its way

@@ -32,8 +32,8 @@ STRAYS = 6
 times as many as move by themselves, to be told as pulsed by mistake; likewise of those that moved against
 their own pulse."""
 
-_LEAST_BY_THEMSELVES, _MOST_BY_THEMSELVES = 0.02, 0.1
-"""Share of devices; fewer are seen where few get no pulse, more where many are pulsed by mistake."""
+_MOST_BY_THEMSELVES = 0.1
+"""Share of devices: more is no noise, but many that were pulsed by mistake."""
 _STILL_RUNNING = 25
 """Steps of a ramp as published: fewer batches in a row that move nothing may be its weak beginning."""
 
@@ -132,7 +132,8 @@ class A0WriteBack:
         share = _share_by_themselves(strays, ~known.alone)
         self._tell_strays(array, strays, ~known.alone, share)
         for chosen in known.chosen:
-            self._tell_if_still(array, chosen & ~known.alone, moved, share)
+            ways = (change * known.signs)[chosen & ~known.alone & moved]
+            self._tell_if_still(array, int((ways > 0).sum()), int((ways < 0).sum()))
 
     def _tell_strays(self, array: int, strays: Flags, judged: Flags, share: float) -> None:
         found, of = (each.reshape(PAIRS, -1).sum(axis=1) for each in (strays, judged))
@@ -147,10 +148,10 @@ class A0WriteBack:
                 "again, look at cable and hub"
             )
 
-    def _tell_if_still(self, array: int, chosen: Flags, moved: Flags, share: float) -> None:
-        count, reached = int(chosen.sum()), int((moved & chosen).sum())
+    def _tell_if_still(self, array: int, onward: int, back: int) -> None:
+        """Judge a batch by its devices that moved its way and against it, by themselves as many each way."""
         self.counts.verified += 1
-        if reached > 1 + 2 * max(share, _LEAST_BY_THEMSELVES) * count:
+        if onward - back > 1 + 2 * (onward + back) ** 0.5:
             self._still_running = 0
             return
         self.counts.still += 1
@@ -161,7 +162,8 @@ class A0WriteBack:
     def end(self) -> None:
         """Tell of a connection none of whose batches has moved a device."""
         counts, self.counts = self.counts, BatchCounts()
-        if counts.verified and counts.still == counts.verified and self._still_running < _STILL_RUNNING:
+        all_still = counts.still == counts.verified > 0 and not counts.strays
+        if all_still and self._still_running < _STILL_RUNNING:
             _warn(_nothing_moved(f"all {counts.verified} batches"))
         if counts.unverified:
             _warn(f"{counts.unverified} batches could not be verified; read the devices")
