@@ -30,6 +30,7 @@ DEFAULTS = {
     **{7: 1.0, 8: 3.9, 3: 4.0, 9: 1.0, 10: 2.5, 11: 2.5},
 }
 """Reference voltages of a board that is on, in the order in which they are set."""
+SPARE = (12, 13, 14, 15)
 
 
 def low(text):
@@ -57,7 +58,7 @@ PADS = [
     *low("G7,D3,D1,C13,C3,C4"),
 ]
 RST = [*low("D13"), *high("D13")]
-ALL_ZERO = [reference(channel, 0.0) for channel in range(16)]
+ALL_ZERO = [reference(channel, 0.0) for channel in (*DEFAULTS, *SPARE)]
 
 CONSTRUCT = [
     *[*low("E6"), *high("E6"), *RST, *high("D0"), *high("F2"), *low("D9"), *high("D9")],
@@ -122,8 +123,11 @@ def pulse_packets(array, setting, volts, gates):
 
 
 def batch(array, setting, volts, gates, width_s, hertz):
-    """set and reset: timed by the chip up to 254 periods, else by the firmware in whole microseconds."""
-    p_reset = 1 + int(width_s * hertz)
+    """set and reset: timed by the chip up to 253 periods, else by the firmware in whole microseconds.
+
+    By the client's own arithmetic, which loses a period of some widths: 1 µs at 50 MHz becomes 980 ns.
+    """
+    p_reset = 1 + int(width_s * (hertz / 1e6) * 1e6)
     packets = pulse_packets(array, setting, volts, gates)
     if p_reset <= 1:
         return []
