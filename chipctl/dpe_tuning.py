@@ -7,7 +7,7 @@ excursion beyond the outer tolerance until it is within the inner one.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Flags = NDArray[np.bool_]
 
 _log = logging.getLogger(__name__)
+
+HISTORIES: Final = ("Ghist", "vSetHist", "vGateSetHist", "vResetHist", "vGateResetHist")
 
 _MOST_UNKNOWN = 3
 """Batches in a row without an answer after which tuning is given up."""
@@ -101,6 +103,12 @@ class Tuning:
     plot_callback: Callable[[dict[str, list[Map]]], object] | None = None
     """Told of the history after each step, with `saveHistory`."""
 
+    @property
+    def widths(self) -> tuple[float, float]:
+        """Of SET and of RESET pulses, s."""
+        sets, resets = self.TwidthSet, self.TwidthReset
+        return self.Twidth if sets is None else sets, self.Twidth if resets is None else resets
+
     def resolved(self, target: Map) -> "Tuning":
         """With what tolerances and widths that were not given stand for; relative tolerances in S."""
         scale = target if self.GtolType == "rel" else 1.0
@@ -108,8 +116,8 @@ class Tuning:
             self,
             Gtol_in=np.multiply(self.Gtol if self.Gtol_in is None else self.Gtol_in, scale),
             Gtol_out=np.multiply(self.Gtol if self.Gtol_out is None else self.Gtol_out, scale),
-            TwidthSet=self.Twidth if self.TwidthSet is None else self.TwidthSet,
-            TwidthReset=self.Twidth if self.TwidthReset is None else self.TwidthReset,
+            TwidthSet=self.widths[0],
+            TwidthReset=self.widths[1],
         )
 
     def asked(self) -> dict[str, Any]:
@@ -131,12 +139,12 @@ class Tuner:
         self._inner = np.broadcast_to(np.asarray(t.Gtol_in, np.float64), shape)
         self._outer = np.broadcast_to(np.asarray(t.Gtol_out, np.float64), shape)
         self._climbs = {
-            SET: self._at_rest(SET, t.vSetRamp, t.vGateSetRamp, t.TwidthSet or t.Twidth),
-            RESET: self._at_rest(RESET, t.vResetRamp, t.vGateResetRamp, t.TwidthReset or t.Twidth),
+            SET: self._at_rest(SET, t.vSetRamp, t.vGateSetRamp, t.widths[0]),
+            RESET: self._at_rest(RESET, t.vResetRamp, t.vGateResetRamp, t.widths[1]),
         }
         self._members = {direction: self._mask.copy() for direction in (SET, RESET)}
         self._bound = np.zeros(shape, np.int64)
-        self._history: dict[str, list[Map]] = {}
+        self._history: dict[str, list[Map]] = {name: [] for name in HISTORIES}
         self._unknown = self._in_a_row = 0
 
     def _at_rest(self, direction: int, volts: ArrayLike, gates: ArrayLike, width: float) -> _Climb:
@@ -197,7 +205,7 @@ class Tuner:
         maps = {"Ghist": found, "vSetHist": sets.volts, "vGateSetHist": sets.gates * given}
         maps |= {"vResetHist": resets.volts, "vGateResetHist": resets.gates * given}
         for name, values in maps.items():
-            self._history.setdefault(name, []).append(values.copy())
+            self._history[name].append(values.copy())
         if t.plot_callback is not None:
             t.plot_callback(self._history)
 

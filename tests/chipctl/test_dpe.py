@@ -142,6 +142,11 @@ def test_what_a_result_has_not_is_said_with_what_it_has(dpe):
     assert "hist_data" not in result
 
 
+def test_a_run_that_had_nothing_to_do_has_histories_of_no_step(dpe):
+    result = dpe.tune_conductance(0, CONDUCTANCE, Gtol=5e-6, saveHistory=True)
+    assert (result.s, result["Ghist"], result["vGateResetHist"]) == (0, [], [])
+
+
 def test_a_result_can_be_kept_in_the_files_that_analysis_code_writes(dpe):
     result = tuned(dpe, maxSteps=2, saveHistory=True, plot_callback=lambda history: None)
     savemat(io.BytesIO(), result)
@@ -210,6 +215,7 @@ def test_a_batch_without_an_answer_is_settled_by_the_next_read(make_chip, monkey
         (lambda dpe: tuned(dpe, vResetRamp=[0.3, 9.0, 0.1]), "limit of"),
         (lambda dpe: tuned(dpe, vResetRamp=[1.5, 0.3, 0.1]), "rising"),
         (lambda dpe: tuned(dpe, GtolType="share"), "abs or rel"),
+        (lambda dpe: tuned(dpe, TwidthSet=0.0), "shorter"),
         (lambda dpe: dpe.multiply(0, [[np.nan]]), r"\[0, 1\]"),
         (lambda dpe: dpe.multiply(0, [[0.5]], c_sel=[60, 65]), "no such lines"),
         (lambda dpe: dpe.multiply(0, [[0.5]], mode=2), "mode is 0"),
