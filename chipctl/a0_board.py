@@ -8,6 +8,7 @@ is unknown until its devices are read.
 import contextlib
 import secrets
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, NoReturn, Self
@@ -24,6 +25,7 @@ from chipctl.a0_write_back import A0WriteBack, BatchCounts
 from chipctl.board import REOPEN_S, Region
 from chipctl.errors import DeviceError, LinkError
 from chipctl.link import LinkStatistics
+from chipctl.ownership import A0
 from chipctl.transport import Transport, open_transport
 from firmware_protocol import a0, bulk, plans
 from firmware_protocol import messages as m
@@ -79,7 +81,7 @@ class A0Board:
     ) -> None:
         """`opener` gives the transport, each time anew."""
         self._place = place
-        self.line = A0Line(opener or (lambda: open_transport(place.address)), patience_s)
+        self.line = A0Line(opener or (lambda: open_transport(place.address, A0)), patience_s)
         self._power = A0Power(self.line)
         self.reader = A0Reader(self.line, self._power, windows=place.windows, delay_us=place.delay_us)
         self._write_back = A0WriteBack(self.reader.look)
@@ -178,6 +180,11 @@ class A0Board:
         """What this board cannot promise, and what stands in for it."""
         return facts.UNPROMISED
 
+    @property
+    def moves_windows(self) -> bool:
+        """Unless its address says windows=off."""
+        return self._place.windows
+
     def tighten(self, limits: m.Limits) -> None:
         """Lower the limits for this session."""
         self._pulser.limits = limits
@@ -235,6 +242,8 @@ class A0Board:
 
     def convert_test_input(self, adc: int, reads: int) -> int:
         """Sum of codes that one ADC makes of its test input, which rail `ADC_TEST` drives."""
+        if self.moves_windows:
+            warnings.warn(facts.OWN_WINDOW, stacklevel=2)
         self._power.check()
         words = [int(self.line.ask(a0.ConvertTestInput(adc))) for _ in range(reads)]
         return sum(word & 0x3FF for word in words)

@@ -113,10 +113,16 @@ LIMITS: Final = m.Limits(
 RESET widths at 10 ms. Kept by this host alone."""
 
 
+OWN_WINDOW: Final = (
+    "what is measured at the ADCs' test input holds for windows=off only: reads of this connection move the "
+    "conversion window; connect with #windows=off to calibrate the ADCs, and when that calibration is used"
+)
+
 UNPROMISED: Final = {
-    "damage on the line": "not noticed: the board's messages have no check sum",
+    "damage on the line": "not noticed by the board: its messages have no check sum; the devices show it",
     "at most once": "only as far as a reply arrives: without one a batch is unknown, and read",
-    "outputs when the host is gone": "no lease; zero words follow each batch before its reply",
+    "outputs when the host is gone": "no lease; batches and timed pulses end at 0 V by themselves, behind a "
+    "single pulse the next connection zeroes what this host's zero words did not",
     "limits": "this host's alone: the board checks nothing",
     "identity and count of pulses": "as this host says: the board has no serial number, no count",
     "read-back of rails": "none: levels are those that were asked for",

@@ -152,10 +152,6 @@ class A0Power:
     def quiet(self) -> None:
         """Pulse and gate rail to 0 V."""
         self._line.tell(QUIET)
-        self.is_quiet()
-
-    def is_quiet(self) -> None:
-        """Take note that pulse and gate rail were zeroed."""
         self.codes.update(dict.fromkeys(PULSE_RAILS, facts.true_code(0.0)))
 
     def will_connect(self, array: int, switches: tuple[Pin, ...]) -> None:

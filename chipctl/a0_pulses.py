@@ -1,14 +1,15 @@
 """Pulses of an A0 board: checked here, since the board checks nothing, and followed by 0 V on every path.
 
-Behind the last packet of a batch go the words that zero pulse and gate rail, before the reply is waited for:
-if this process ends now, the board still gets them. The packets before it move nothing, so the rails carry a
-pulse's voltage only while the board gives the pulses. The board keeps the codes of a batch; `a0_packets` sees
-to it that lost packets leave devices out and replay nothing.
+The rails keep the voltages of the device that was pulsed last. In a batch that is the last one of the array,
+and it gets 0 V at a gate of 0 V, which does nothing: so the board itself ends a batch at 0 V, whatever
+becomes of this process or the cable meanwhile. Behind it, and behind each single pulse, go words that zero
+both rails before the reply is waited for. The board keeps the codes of a batch; `a0_packets` sees to it that
+lost packets leave devices out and replay nothing.
 """
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -30,6 +31,8 @@ from firmware_protocol.rails import PULSE_RAILS
 
 FEW_PULSES: Final = 16
 """Up to so many devices are pulsed one by one, each with its own reply; more, in a batch of 64 packets."""
+
+_ZERO_CODE: Final = facts.sent_code(facts.true_code(0.0))
 
 _SET_UP_S: Final = 200e-6
 """Most time that goes into a pulse besides its width (the lab saw 40 µs)."""
@@ -61,22 +64,24 @@ class A0Pulser:
         count = int(np.count_nonzero(chosen))
         if not count:
             return 0
-        fine = width_ns <= facts.INFO.fine_width_ns
-        at_once = fine and count > FEW_PULSES
+        at_once = width_ns <= facts.INFO.fine_width_ns and count > FEW_PULSES
         if at_once:
             self._write_back.prepare(array, chosen)
         with self._zeroed_after():
-            self._make_ready(array, width_ns if fine else facts.TICK_NS)
+            self._make_ready(array, width_ns)
             if at_once:
                 codes = np.concatenate([volt_codes, gate_codes])
                 codes = np.where(np.concatenate([chosen, chosen]), codes - facts.OFFSET_CODES, w.SKIP_CODE)
                 self._write_back.gave(array, direction, chosen)
                 self._give_batch(array, direction, width_ns, codes)
+                chosen = chosen & _IS_LAST
             else:
                 self._write_back.gave_alone(array, chosen)
-                for row, col in np.argwhere(chosen):
-                    codes_of = int(volt_codes[row, col]), int(gate_codes[row, col])
-                    self._give_one(array, direction, width_ns, (int(row), int(col)), codes_of)
+            for row, col in np.argwhere(chosen):
+                codes_of = int(volt_codes[row, col]), int(gate_codes[row, col])
+                self._give_one(array, direction, width_ns, (int(row), int(col)), codes_of)
+            if width_ns > facts.INFO.fine_width_ns:
+                self._power.quiet()  # as the firmware has done by itself
         if self.limits.pulses_per_second:
             time.sleep(count / self.limits.pulses_per_second)
         return count
@@ -103,7 +108,7 @@ class A0Pulser:
 
     @contextlib.contextmanager
     def _zeroed_after(self) -> Iterator[None]:
-        """Pulse and gate rail at 0 V and all switches off, however the block ends."""
+        """Pulse and gate rail at 0 V and all switches off, however it ends; if well, by its own words."""
         try:
             yield
         except BaseException:
@@ -111,7 +116,6 @@ class A0Pulser:
                 self._power.quiet()
                 self._power.disconnect()
             raise
-        self._power.is_quiet()  # its zero words went out with every command
         self._power.disconnect()
 
     def _make_ready(self, array: int, width_ns: int) -> None:
@@ -122,12 +126,13 @@ class A0Pulser:
             self._power.put(rail, facts.true_code(0.0))
         self._power.will_connect(array, PULSE_SWITCHES)
         start = w.Control().write_start
-        ticks = round(width_ns / facts.TICK_NS)
+        ticks = round(width_ns / facts.TICK_NS) if width_ns <= facts.INFO.fine_width_ns else 1
         # read counts as the lab's client has them while it writes
         self._power.control(replace(w.Control(), read_start=0x80, read_end=1, write_end=start + ticks))
 
     def _give_batch(self, array: int, direction: int, width_ns: int, codes: Ints) -> None:
-        """The packets of a batch; `codes` (128, 64) as sent."""
+        """The packets of a batch, all but its last device; `codes` (128, 64) as sent."""
+        codes[:LINES][_IS_LAST] = codes[LINES:][_IS_LAST] = _ZERO_CODE
         self._line.get_in_step()
         packets = self._packets.of(direction, codes)
         try:
@@ -136,27 +141,32 @@ class A0Pulser:
             self._packets.forget()
             raise
         last = _packet(array, direction, a0.LAST_ROW, codes[a0.LAST_ROW :])
-        self._confirmed(last, int(np.count_nonzero(codes[:LINES])), width_ns)
+        self._confirmed(last, int(np.count_nonzero(codes[:LINES])) - 1, width_ns, QUIET)
 
     def _give_one(
         self, array: int, direction: int, width_ns: int, place: tuple[int, int], codes: tuple[int, int]
     ) -> None:
         volt, gate = (code - facts.OFFSET_CODES for code in codes)
         if width_ns <= facts.INFO.fine_width_ns:
-            self._confirmed(a0.Pulse(array, *place, direction, volt, gate), 1, width_ns)
-        else:
-            zero, width_us = facts.sent_code(facts.true_code(0.0)), width_ns // 1000
-            self._confirmed(a0.TimedPulse(array, *place, direction, volt, gate, zero, width_us), 1, width_ns)
+            self._confirmed(a0.Pulse(array, *place, direction, volt, gate), 1, width_ns, QUIET)
+        else:  # the firmware itself ends it at 0 V
+            pulse = a0.TimedPulse(array, *place, direction, volt, gate, _ZERO_CODE, width_ns // 1000)
+            self._confirmed(pulse, 1, width_ns)
 
-    def _confirmed(self, command: Command, count: int, width_ns: int) -> None:
+    def _confirmed(self, command: Command, count: int, width_ns: int, then: Sequence[Command] = ()) -> None:
         self._line.get_in_step()
         self.given += count
         try:
-            self._line.ask(command, count * (_SET_UP_S + width_ns * 1e-9), QUIET)
+            self._line.ask(command, count * (_SET_UP_S + width_ns * 1e-9), then)
         except LinkError as error:
             raise OutcomeUnknown(
                 f"the A0 board did not confirm {count} pulses: all, some or none; read the devices ({error})"
             ) from error
+
+
+_IS_LAST: Final = np.zeros((LINES, LINES), np.bool_)
+"""The device that a batch comes to last."""
+_IS_LAST[-1, -1] = True
 
 
 def _packet(array: int, direction: int, row: int, codes: NDArray[np.int64]) -> a0.PulseRows:

@@ -77,6 +77,11 @@ class Board(Protocol):
         """What it cannot promise, and what stands in for it."""
         ...
 
+    @property
+    def moves_windows(self) -> bool:
+        """Whether reads move the ADCs' conversion window: then no calibration of the ADCs holds."""
+        ...
+
     def tighten(self, limits: m.Limits) -> None:
         """Lower the limits for this session."""
         ...
@@ -245,6 +250,11 @@ class NativeBoard:
     def unpromised(self) -> dict[str, str]:
         """Nothing that the `Board` says."""
         return {}
+
+    @property
+    def moves_windows(self) -> bool:
+        """It has one."""
+        return False
 
     def tighten(self, limits: m.Limits) -> None:
         """Lower the limits for this session."""

@@ -1,5 +1,6 @@
 """One memristor chip in SI units: read, multiply, pulse."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ from chipctl.a0_board import SCHEME, A0Board, A0Place
 from chipctl.bench import ChipBook, RailState, rail_states
 from chipctl.board import Board, NativeBoard, Region
 from chipctl.converters import SPAN, Columns, Dac, Readout, dac_of, readout_of
-from chipctl.corrections import ProductLine, columns_of, kept_since
+from chipctl.corrections import ProductLine, columns_of, kept_since, knows_adcs
 from chipctl.errors import LinkError, ProtocolError, SaturationError
 from chipctl.limits import HostLimits, PulseShape, Rules, Staircase
 from chipctl.link import Link
@@ -57,6 +58,8 @@ class Chip:
     def adopt(self, profile: ChipProfile) -> None:
         """Use what was measured on this chip before.
 
+        Warns of a calibration of the ADCs on a board whose reads move their conversion window.
+
         Raises:
             ProtocolError: The profile is of another chip or geometry.
         """
@@ -65,6 +68,12 @@ class Chip:
             raise ProtocolError(
                 f"the profile is of chip {theirs.serial} ({theirs.rows}x{theirs.cols}), the board holds chip "
                 f"{mine.serial} ({mine.rows}x{mine.cols}); name this chip's profile or scan it anew"
+            )
+        if self.board.moves_windows and knows_adcs(profile):
+            warnings.warn(
+                "the profile's calibration of the ADCs does not hold for reads that move their conversion "
+                "window: connect with #windows=off, or leave procedure adcs out of the profile",
+                stacklevel=2,
             )
         self.profile = profile
 

@@ -41,6 +41,11 @@ def columns_of(profile: ChipProfile, readout: Readout, array: int) -> Columns:
     return Columns(readout, by_gain, excess, ratio, float(measured) / readout.read_volts)
 
 
+def knows_adcs(profile: ChipProfile) -> bool:
+    """Whether `columns_of` makes good any array's ADCs."""
+    return any(_usable(profile, ADCS, array) for array in range(len(profile.arrays)))
+
+
 def _usable(profile: ChipProfile, procedure: str, array: int) -> CalibrationResult | None:
     result = profile.result(procedure, array)
     return result if result is not None and result.usable else None

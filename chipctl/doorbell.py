@@ -84,7 +84,8 @@ class SafeCall:
 class Doorbell:
     """Answers at a local socket while its port is open."""
 
-    def __init__(self, path: Path, port: str, write: Callable[[bytes], None]) -> None:
+    def __init__(self, path: Path, port: str, write: Callable[[bytes], None] | None) -> None:
+        """`write` sends bytes to the board; None where it takes no request beside its host's."""
         self._path = path
         self._port = port
         self._write = write
@@ -128,6 +129,8 @@ class Doorbell:
                 _say(caller, self._status())
 
     def _make_safe(self) -> bool:
+        if self._write is None:
+            return False
         call = SafeCall()
         with self._listening(call.hear):
             for _ in range(int(ANSWER_S / _TRY_S)):

@@ -18,6 +18,9 @@ from platformdirs import user_runtime_path
 
 from chipctl.errors import LinkError, PortBusy
 
+NATIVE, A0 = "native", "a0"
+"""What the owner of a port speaks there."""
+
 _LOOK_S = 0.1
 """Time between two looks at who owns the port."""
 
@@ -45,7 +48,8 @@ class Holder:
 class Ownership:
     """The right to use a port, held until `release` or the end of the process."""
 
-    def __init__(self, lock: FileLock, note: Path, address: str) -> None:
+    def __init__(self, lock: FileLock, note: Path, address: str, protocol: str) -> None:
+        self.protocol = protocol
         self._lock = lock
         self._note = note
         self._address = address
@@ -53,8 +57,8 @@ class Ownership:
         self._looked_s = time.monotonic()
 
     @classmethod
-    def take(cls, address: str, port: Path) -> Self:
-        """Become the owner of `port`.
+    def take(cls, address: str, port: Path, protocol: str = NATIVE) -> Self:
+        """Become the owner of `port`, who speaks `protocol` there.
 
         Raises:
             PortBusy: Another process is; the message names it.
@@ -64,14 +68,15 @@ class Ownership:
             lock.acquire(timeout=0)
         except Timeout:
             raise PortBusy(f"{address} is in use by {_named(note)}; stop it or wait for it") from None
-        owned = cls(lock, note, address)
+        owned = cls(lock, note, address, protocol)
         owned._tell()
         return owned
 
     def _tell(self) -> None:
-        """Write down who holds the port, and for which run."""
+        """Write down who holds the port, what is spoken there, and for which run."""
         run = {} if self._run is None else {"run": self._run}
-        _write(self._note, {**_this_process(), **run, "port": self._address})
+        facts = {"port": self._address, "protocol": self.protocol}
+        _write(self._note, {**_this_process(), **run, **facts})
 
     def check(self) -> None:
         """See now and then that the port is still ours; and tell of the run that has begun meanwhile.
@@ -117,6 +122,13 @@ def holder(port: Path) -> Holder | None:
     except (KeyError, ValueError, TypeError):
         return None
     return found if found.is_alive else None
+
+
+def spoken(port: Path) -> str | None:
+    """What the owner of `port` speaks there, or spoke until it was killed; None if nobody knows."""
+    _, note = _files(port)
+    protocol = _read(note).get("protocol")
+    return protocol if protocol in (NATIVE, A0) else None
 
 
 def take_over(port: Path) -> None:

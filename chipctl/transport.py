@@ -17,7 +17,7 @@ from serial.tools import list_ports
 from chipctl.addresses import ADDRESSES, SerialPlace, serial_place
 from chipctl.doorbell import Doorbell
 from chipctl.errors import LinkError, PortBusy
-from chipctl.ownership import Ownership
+from chipctl.ownership import NATIVE, Ownership
 from chipctl.recording import Replay, recorded
 from chipctl.visa import VisaTransport, is_visa
 
@@ -54,8 +54,8 @@ class Transport(Protocol):
         ...
 
 
-def open_transport(address: str) -> Transport:
-    """Open what `address` names.
+def open_transport(address: str, protocol: str = NATIVE) -> Transport:
+    """Open what `address` names, to speak `protocol` there.
 
     A path (`/dev/ttyACM0`, `COM3`) is a serial port, `serial://A1B2` the one of the USB device with that
     serial number, `socket://host:port` is TCP, `sim://?preset=good&seed=7`
@@ -68,15 +68,15 @@ def open_transport(address: str) -> Transport:
         PortBusy: Another process has the port.
         LinkError: There is nothing at this address, or no permission.
     """
-    return recorded(_open(address))
+    return recorded(_open(address, protocol))
 
 
-def _open(address: str) -> Transport:
+def _open(address: str, protocol: str) -> Transport:
     scheme = address.partition("://")[0]
     if is_visa(address):
         return VisaTransport(address)
     if place := serial_place(address):
-        return _open_serial(address, place)
+        return _open_serial(address, place, protocol)
     if scheme == "replay":
         return Replay(address)
     if scheme == "socket":
@@ -85,7 +85,7 @@ def _open(address: str) -> Transport:
         transport: Transport = endpoint.load()(address)
         return transport
     if scheme in _pyserial_schemes():
-        return _open_serial(address, SerialPlace(address, Path(address)))
+        return _open_serial(address, SerialPlace(address, Path(address)), protocol)
     raise ValueError(f"{address}: nobody here serves {scheme}://; {ADDRESSES}")
 
 
@@ -100,7 +100,10 @@ class SerialTransport:
         self._gone: Exception | None = None
         self._closing = False
         self._writing = threading.Lock()
-        self._doorbell = None if ownership is None else Doorbell(ownership.socket, name, self._send)
+        self._doorbell = None
+        if ownership is not None:  # what is asked here is asked in native frames
+            write = self._send if ownership.protocol == NATIVE else None
+            self._doorbell = Doorbell(ownership.socket, name, write)
         self._reader = threading.Thread(target=self._collect, name=f"reader of {name}", daemon=True)
         self._reader.start()
 
@@ -228,9 +231,9 @@ def _pyserial_schemes() -> set[str]:
     return {path.stem.removeprefix("protocol_") for path in folder.glob("protocol_*.py")}
 
 
-def _open_serial(address: str, place: SerialPlace) -> SerialTransport:
+def _open_serial(address: str, place: SerialPlace, protocol: str) -> SerialTransport:
     place.check()
-    ownership = Ownership.take(address, place.path) if place.path.is_absolute() else None
+    ownership = Ownership.take(address, place.path, protocol) if place.path.is_absolute() else None
     try:
         port = serial.serial_for_url(
             place.url, place.baud, timeout=_SLICE_S, write_timeout=WRITE_TIMEOUT_S, exclusive=True

@@ -21,7 +21,7 @@ from firmware_protocol.a0_words import Control, Pin
 from firmware_protocol.rails import Rail
 from sim_chip.a0_dac import BoardDac
 from sim_chip.chip import VirtualChip
-from sim_chip.converters import FIFO_DEPTH, FIFOS_PER_ARRAY, fifos
+from sim_chip.converters import FIFO_DEPTH, FIFOS_PER_ARRAY, dac_code, fifos
 from sim_chip.device import Direction
 
 _log = logging.getLogger(__name__)
@@ -356,7 +356,10 @@ class WiredChip:
         gate_codes: Codes,
         width_ns: int,
     ) -> None:
-        """Pulse devices (rows, cols), one after the other, at the board's codes of VP_PAD and TVDD (n,)."""
+        """Pulse devices (rows, cols), one after the other, at the board's codes of VP_PAD and TVDD (n,).
+
+        One whose line and gate stay at 0 V gets none.
+        """
         rows, cols = cells
         if reasons := self.unsafe_because():
             self.unsafe_pulses += len(rows)
@@ -365,7 +368,8 @@ class WiredChip:
             return
         volts = self.dac.rail_codes(Rail.VP_PAD, volt_codes)
         gates = self.dac.rail_codes(Rail.TVDD, gate_codes)
-        self.chip.pulse(array, rows, cols, direction, volts, gates, width_ns)
+        given = (volts != dac_code(0.0)) | (gates != dac_code(0.0))
+        self.chip.pulse(array, rows[given], cols[given], direction, volts[given], gates[given], width_ns)
 
     def unsafe_because(self) -> list[str]:
         """What of the safe power sequence is missing for a pulse."""

@@ -17,7 +17,7 @@ from chipctl.cli.options import AsJson, ChipAddress
 from chipctl.cli.screen import print_json, remark
 from chipctl.errors import LinkError, LinkTimeout, PortBusy
 from chipctl.link import Link
-from chipctl.ownership import Holder, holder, take_over
+from chipctl.ownership import A0, Holder, holder, spoken, take_over
 from chipctl.transport import open_transport
 
 _GIVE_UP_S = 3.0
@@ -37,18 +37,34 @@ def safe(chip: ChipAddress, as_json: AsJson = False) -> None:
     cannot be asked, another program's or another user's, is written past. A virtual chip on TCP takes a
     request for safety beside its host; an A0 board takes none beside its host.
     """
-    place = None if chip.startswith(SCHEME) else serial_place(chip)
-    owner = None if place is None else holder(place.path)
+    address = SCHEME + chip if _speaks_a0(chip) else chip
     try:
-        facts = _alone(chip) if place is None or owner is None else _beside(place, owner)
-    except PortBusy:
-        if place is None:
+        facts = _made_safe(address)
+    except LinkTimeout:
+        if address == chip:
             raise
-        facts = _past(place, None)
+        facts = _made_safe(chip)  # another board than that of the owner who was killed
     if as_json:
         print_json(facts)
     else:
         remark(f"the board's outputs are zeroed ({facts['by']})")
+
+
+def _made_safe(chip: str) -> dict[str, Any]:
+    place = None if chip.startswith(SCHEME) else serial_place(chip)
+    owner = None if place is None else holder(place.path)
+    try:
+        return _alone(chip) if place is None or owner is None else _beside(place, owner)
+    except PortBusy as busy:
+        if place is None:
+            raise PortBusy(f"{busy}; its outputs are zeroed as it ends") from None
+        return _past(place, None)
+
+
+def _speaks_a0(address: str) -> bool:
+    """Whether the port's owner, or one that was killed, drives an A0 board there: no native frames for it."""
+    place = None if address.startswith(SCHEME) else serial_place(address)
+    return place is not None and spoken(place.path) == A0
 
 
 def _alone(address: str) -> dict[str, Any]:

@@ -1,18 +1,26 @@
 """The driver of the A0 board: the same chip as by its native door, and nothing unsafe."""
 
+import os
 import subprocess
 import sys
 import time
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from chipctl import a0_facts as facts
+from chipctl import doorbell
 from chipctl.a0_board import A0Place
 from chipctl.board import Region
 from chipctl.chip import Chip, HostLimits, PulseShape, connect
 from chipctl.errors import DeviceError, LinkError, LinkTimeout, OutcomeUnknown
 from chipctl.faults import ScanSchedule, scan
+from chipctl.ownership import holder
+from chipctl.profile import ChipProfile
 from chipctl.programming import program
+from chipctl.results import CalibrationResult
 from chipctl.runs import journaled
 from chipctl.runs.journal import Fate, Journal
 from firmware_protocol import a0
@@ -198,6 +206,27 @@ def test_a_batch_whose_last_packet_was_cut_short_never_begins(tapped, at, dies):
     assert is_quiet(whole)
 
 
+@pytest.mark.parametrize("shape", [PULSE, PulseShape(RESET, 1.5, 5.0, 1e-6)])
+def test_a_board_whose_host_dies_behind_the_last_packet_ends_at_zero_by_itself(tapped, shape):
+    whole = tapped(conductance=50e-6)
+    line = Cut(whole, at=None, dies=True)
+    whole.mcu.wired.pulse = type(whole.mcu.wired).pulse.__get__(whole.mcu.wired)
+    with pytest.raises(KeyboardInterrupt), driver(line).session() as board:
+        Chip(board).pulse(0, shape, Region(0, 64, 0, 64))
+    assert whole.truth.pulse_counts(0).sum() == 4095
+    assert is_quiet(whole)
+
+
+def test_the_device_that_a_batch_comes_to_last_is_pulsed_once_as_well(tapped):
+    line = tapped(conductance=20e-6)
+    with driver(line).session() as board:
+        Chip(board).pulse(0, PULSE, Region(0, 64, 0, 64))
+        assert board.state().total_pulses == 4096
+        Chip(board).pulse(0, PULSE, Region(0, 32, 0, 64))
+    np.testing.assert_array_equal(line.truth.pulse_counts(0)[32:], 1)
+    assert (line.truth.pulse_counts(0)[:32] == 2).all()
+
+
 def test_after_an_interrupted_batch_a_lost_packet_leaves_no_old_voltage(tapped):
     line = tapped(conductance=50e-6)
     pulsed, give, send = [], line.mcu.wired.pulse, line.write
@@ -223,8 +252,8 @@ def test_after_an_interrupted_batch_a_lost_packet_leaves_no_old_voltage(tapped):
         line.write = lossy
         pulsed.clear()
         chip.pulse(0, weak, Region(0, 64, 0, 64))
-    volts = np.concatenate([np.ravel(pulses[3]) for pulses in pulsed])
-    assert np.ptp(volts) == 0
+    volts = set(np.concatenate([np.ravel(pulses[3]) for pulses in pulsed]))
+    assert volts == {facts.sent_code(facts.true_code(each)) for each in (0.0, 1.0)}
 
 
 def rail_of(command):
@@ -330,10 +359,12 @@ def test_limits_are_tightened_for_the_session(tapped):
 def test_long_pulses_are_timed_one_by_one_and_never_by_the_command_that_loses_its_width(tapped):
     line = tapped(conductance=20e-6, faults=["stray-width"])
     with driver(line).session() as board:
+        line.sent.clear()
         Chip(board).pulse(0, PulseShape(SET, 2.0, 1.0, 20e-6), CORNER)
     kinds = {type(command) for command in line.sent}
     assert a0.TimedPulse in kinds
     assert a0.TimedPulseRows not in kinds
+    assert len(line.sent) < 64 + 40  # the firmware ends each at 0 V by itself
     assert line.truth.pulse_counts(0).sum() == 64
 
 
@@ -391,7 +422,55 @@ def test_a_board_that_was_reset_meanwhile_is_neither_read_nor_pulsed_until_it_is
         assert line.mcu.wired.unsafe_pulses == 0
 
 
+def native_safe(path):
+    run = "from chipctl.cli.main import run; run()"
+    command = [sys.executable, "-c", run, "safe", "--chip", path]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+def test_safety_asked_without_the_prefix_sends_no_native_frames_to_the_board_of_another_process(served):
+    path = A0Place.of(served).address
+    with connect(served) as chip:
+        before = chip.board.line.statistics.bytes_in
+        asked = native_safe(path)
+        assert asked.returncode == 12
+        assert f"process {os.getpid()}" in asked.stderr
+        assert "zeroed as it ends" in asked.stderr
+        assert doorbell.ask(holder(Path(path)).socket, "safe", 1.0) == {"safe": False}
+        assert chip.read(0, CORNER).shape == (8, 8)
+        assert chip.board.line.late_bytes == 0
+        assert chip.board.line.statistics.bytes_in > before
+
+
+def test_safety_asked_without_the_prefix_after_a_killed_host_is_asked_as_the_board_understands_it(served):
+    path = A0Place.of(served).address
+    dying = "import os, signal, sys; from chipctl.chip import connect\n"
+    dying += "with connect(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)"
+    assert subprocess.run([sys.executable, "-c", dying, served], check=False).returncode == -9
+    assert native_safe(path).returncode == 0
+
+
 # What is above the board
+
+
+@pytest.mark.parametrize("windows", ["on", "off"])
+def test_a_calibration_of_the_adcs_warns_where_reads_move_their_window(tapped, windows):
+    with (
+        driver(tapped(), f"windows={windows}").session() as board,
+        warnings.catch_warnings(record=True) as told,
+    ):
+        warnings.simplefilter("always")
+        chip = Chip(board)
+        chip.test_input_volts(0)
+        profile = ChipProfile.nominal(board.welcome.serial, 3, 64, 64)
+        profile.keep(CalibrationResult.judged("adcs", {}), 1)
+        chip.adopt(profile)
+    texts = [str(each.message) for each in told]
+    if windows == "off":
+        assert not texts
+    else:
+        assert "connect with #windows=off to calibrate" in texts[0]
+        assert "does not hold for reads that move" in texts[1]
 
 
 def test_a_fault_scan_by_the_host_finds_the_stuck_devices(tapped):
@@ -436,7 +515,7 @@ def test_the_count_of_pulses_goes_on_where_the_journal_left_it(tmp_path):
 def test_what_was_not_confirmed_is_worn_in_the_journal_and_placed_nowhere(tmp_path, tapped, monkeypatch):
     line = tapped(conductance=50e-6)
     line.loses = lambda command: getattr(command, "row", None) == a0.LAST_ROW
-    monkeypatch.setattr("chipctl.a0_board.open_transport", lambda address: line)
+    monkeypatch.setattr("chipctl.a0_board.open_transport", lambda address, protocol: line)
     with Journal(tmp_path) as journal:
         with journaled.connect("a0+/dev/none", journal, "run") as chip, pytest.raises(OutcomeUnknown):
             chip.pulse(0, PULSE, CORNER)
