@@ -77,7 +77,7 @@ class Session:
             value = function(*arguments, **options)
         if isinstance(value, (np.ndarray, float, list)):
             self.found[name] = np.asarray(value)
-        sys.stdout.write(json.dumps({"call": name, "said": said.getvalue()}) + "\n")
+        sys.stdout.write(json.dumps({"name": name, "said": said.getvalue()}) + "\n")
         sys.stdout.flush()
         sys.stdin.readline()
         return value

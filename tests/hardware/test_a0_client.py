@@ -118,7 +118,7 @@ def _run(checkout, line, *parts, folder):
         ) as ran:
             for report in ran.stdout:
                 _wait_until_quiet(heard)
-                run.take(**_named(json.loads(report)), heard=heard)
+                run.take(**json.loads(report), heard=heard)
                 heard.clear()
                 ran.stdin.write("\n")
                 ran.stdin.flush()
@@ -128,10 +128,6 @@ def _run(checkout, line, *parts, folder):
     assert board.mcu.wired.unsafe_pulses == 0
     run.found = dict(np.load(results))
     return run
-
-
-def _named(report):
-    return {"name": report["call"], "said": report["said"]}
 
 
 def _wait_until_quiet(heard):
