@@ -47,6 +47,7 @@ class Aware:
     bias: bool = True
     seed: int = 0
     greys: ClassVar[bool] = True
+    deep: ClassVar[bool] = True
 
     def fit(self, patterns: Array, boxes: Sequence[Box]) -> tuple[list[Layer], Array]:
         """Layers for patterns (..., M, N) in [−1, 1] and the losses (steps, ...) of their training."""

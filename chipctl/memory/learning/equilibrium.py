@@ -33,6 +33,7 @@ class EquilibriumPropagation:
     optimiser: Optimiser = field(default_factory=GradientDescent)
     seed: int = 0
     greys: ClassVar[bool] = False
+    deep: ClassVar[bool] = False
 
     def fit(self, patterns: Array, boxes: Sequence[Box]) -> tuple[list[Layer], Array]:
         """One layer for patterns ±1 (..., M, N), scaled to the span; losses (steps, ...).

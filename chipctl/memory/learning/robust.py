@@ -52,6 +52,7 @@ class Robust:
     hidden: Hidden = "sign"
     seed: int = 0
     greys: ClassVar[bool] = False
+    deep: ClassVar[bool] = True
 
     def fit(self, patterns: Array, boxes: Sequence[Box]) -> tuple[list[Layer], Array]:
         """Layers for patterns ±1 (..., M, N) and the losses (steps, ...) of their training."""

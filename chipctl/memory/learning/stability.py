@@ -30,6 +30,7 @@ class OptimalStability:
     steps: int = 500
     softness: float = np.inf
     greys: ClassVar[bool] = False
+    deep: ClassVar[bool] = False
 
     def fit(self, patterns: Array, boxes: Sequence[Box]) -> tuple[list[Layer], Array]:
         """One layer for patterns ±1 (..., M, N), each row filling the span; the least margin (1, ...).

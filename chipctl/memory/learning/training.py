@@ -21,6 +21,8 @@ class Rule(Protocol):
 
     greys: ClassVar[bool]
     """Whether patterns may be continuous, in [−1, 1], for recall by tanh; else they are ±1."""
+    deep: ClassVar[bool]
+    """Whether it trains hidden layers; else one layer alone."""
 
     def fit(self, patterns: Array, boxes: Sequence[Box]) -> tuple[list[Layer], Array]:
         """Layers for patterns ±1 (..., M, N) and the losses (steps, ...) of their training."""
