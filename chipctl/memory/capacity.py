@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from chipctl.converters import SPAN
 from chipctl.memory.digits import choosing_part, load_digits, reporting_part, to_greys, to_patterns
 from chipctl.memory.learning import Box, Flips, Gaussian, Layer, Rule, converge, relax
 
@@ -30,8 +31,6 @@ FEWEST_DRAWS = 4
 RESOLUTION = 0.03
 """Share of a capacity to which it is searched."""
 RANDOM_PATTERNS = 5000
-SPAN = 150e-6
-"""Siemens of the largest conductance, the unit of weights."""
 CHIP_STUCK, CHIP_SHARES = ((200e-6, 400e-6), (0.0, 1e-6), (5e-6, 150e-6)), (3 / 8, 3 / 8, 2 / 8)
 """Siemens at which the virtual chip's devices are stuck: on, off and between, and how often each."""
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chipctl.chip import connect
+from chipctl.converters import SPAN
 from chipctl.memory.associative import States, cosine
-from chipctl.memory.capacity import SPAN, Faults, Law
+from chipctl.memory.capacity import Faults, Law
 from chipctl.memory.digits import (
     Digits,
     draw_one_per_class,

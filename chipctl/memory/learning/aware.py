@@ -1,8 +1,8 @@
 """The hardware-adaptive rule in its better form: inside the boxes, and shown the noise to come."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from chipctl.memory.learning.noise import Clean, Noise
 from chipctl.memory.learning.tanh_chain import Lessons, TanhChain, parameters, unpack
 
 Array = npt.NDArray[np.float32]
+
+_MOST_FORCED = 1.5
+"""Inside a tanh: what pairs that cannot be zero may add, root mean square, and leave the unit trainable."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,15 @@ class Aware:
             matrix = np.ascontiguousarray(weights[..., :-1, :].swapaxes(-1, -2))
             layers.append(Layer(matrix, weights[..., -1, :].copy(), steepness))
         return layers, losses
+
+    def unsaturated(self, boxes: Sequence[Box]) -> Self:
+        """The same with a gain no higher than the pairs that cannot be zero allow.
+
+        What these hold nearest to zero, of root mean square c, adds gain × c to what is inside a layer's
+        tanh, whatever is trained: devices stuck on, at 200 to 400 µS, saturate steep units.
+        """
+        forced = max(float(np.sqrt(np.mean(np.square(box.nearest_zero)))) for box in boxes)
+        return replace(self, gain=min(self.gain, round(_MOST_FORCED / max(forced, 1e-3), 2)))
 
     def _steps(self, patterns: int) -> int:
         if self.epochs is None:

@@ -49,10 +49,9 @@ class Paper:
         """The printed settings for layers of `sizes` (N, hidden…, N), every rate constant.
 
         One layer, eq. (5): plain gradient descent, 10 000 steps at 3e-2. More, eq. (6): RMSprop at its usual
-        start, 60 000 steps at 3e-4. RMSprop is named with eq. (6) alone; where eq. (5) was
-        trained by it as well, 3e-2 moves each weight by 0.3 in its first step and saturates units on the
-        wrong side. Both losses are summed over neurons, ours is their mean: N times the rate, the stop at
-        1e-8 an N-th.
+        start, 60 000 steps at 3e-4. RMSprop is named with eq. (6) alone; with eq. (5) as well, its first
+        step at 3e-2 would move each weight by 0.3 and saturate units on the wrong side. The printed losses
+        are sums over neurons, ours their mean: descent has N times the rate, the stop at 1e-8 is an N-th.
         """
         stop = 1e-8 / sizes[-1]
         if len(sizes) == 2:
