@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from chipctl.chip import Chip
 from chipctl.converters import SPAN
@@ -31,7 +31,7 @@ _TYPICAL_LOAD = 0.15
 at the TIA gain, lowered when a column saturates."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ChipRecall:
     """What became of each cue on the chip."""
 
@@ -49,6 +49,11 @@ class ChipRecall:
     where neurons are updated one by one, of those that its weights should give."""
     patterns: States | None = None
     """What is stored, shape (patterns, neurons), if it is known."""
+
+    def __repr__(self) -> str:
+        iterations, cues, neurons = len(self.states) - 1, self.periods.size, self.states.shape[-1]
+        settled = int(self.settled.sum())
+        return f"<recall of {cues} cues of {neurons} neurons: {settled} settled, {iterations} iterations>"
 
     @property
     def final(self) -> States:
@@ -107,7 +112,7 @@ class Correction:
         return (measured - self.offset) / self.slope
 
 
-@dataclass
+@dataclass(repr=False)
 class AssociativeMemory:
     """A network whose weights are on the chip.
 
@@ -134,9 +139,19 @@ class AssociativeMemory:
     _gains: dict[tuple[int, int], int] = field(default_factory=dict)
     """TIA gain index in use per layer and tile."""
 
+    def __repr__(self) -> str:
+        sizes, arrays = "-".join(map(str, self.placement.sizes)), ", ".join(map(str, self.placement.arrays))
+        known = "a memory" if self.patterns is None else f"a memory of {len(self.patterns)} patterns"
+        kind = "±1" if self.outputs == "sign" else "continuous"
+        loads = f" in {self.placement.loads} loads" if self.placement.loads > 1 else ""
+        return f"<{known}, {kind}, {sizes}, on arrays {arrays} of chip {self.chip.profile.serial}{loads}>"
+
+    def check_there(self) -> None:
+        """Refuse to go on where the weights are known not to be on the chip any more; here nobody knows."""
+
     def recall(
         self,
-        cues: States,
+        cues: ArrayLike,
         max_iterations: int = 20,
         *,
         update: Update = "all",
@@ -158,36 +173,38 @@ class AssociativeMemory:
             on_board: In one job on the board; not for a network that does not fit the arrays at once.
 
         Raises:
-            ValueError: Cues of another shape or values; too many iterations; `on_board` for several loads.
+            ValueError: Cues of another shape or values; no such `update`; too many iterations; `on_board` for
+                several loads. Nothing was sent.
+            ChipctlError: The arrays were pulsed since a memory of `store` was programmed.
             SaturationError: A column was at the end of the ADC's range at the lowest gain.
         """
-        cues = self._checked(cues)
+        states = self._checked(cues)
         if self.placement.loads > 1 and (on_board or self.bring is None):
             raise ValueError("a network of several loads is recalled from the host, which must program them")
-        order = draw_order(update, cues.shape[1], max_iterations, seed)
-        task = Task(cues, max_iterations, order, 0.0 if self.outputs == "sign" else self.still)
+        order = draw_order(update, states.shape[1], max_iterations, seed)
+        self.check_there()
+        task = Task(states, max_iterations, order, 0.0 if self.outputs == "sign" else self.still)
         network = self._network()
         found = run_chain(self.chip, network, task, None if on_board else self.bring or _nothing_to_bring)
         self._gains.update(network.gains)
-        states: States = found.states  # type: ignore[assignment]
+        states = found.states  # type: ignore[assignment]
         return ChipRecall(
             states, found.iterations, found.periods, self._energies(states, found.products), self.patterns
         )
 
-    def _checked(self, cues: States) -> States:
-        given = np.atleast_2d(np.asarray(cues))
+    def _checked(self, cues: ArrayLike) -> States:
+        given: States = np.atleast_2d(as_states(cues, "cues"))  # type: ignore[assignment]
         if given.ndim != 2 or given.shape[1] != self.placement.sizes[0] or not len(given):
-            raise ValueError(f"cues are (cues, {self.placement.sizes[0]}), not {np.shape(cues)}")
-        if self.outputs == "sign" and not np.all(np.abs(given) == 1):
+            raise ValueError(f"cues are (cues, {self.placement.sizes[0]}), not {np.shape(given)}")
+        if self.outputs == "sign" and given.dtype != np.int8:
             raise ValueError("cues must be ±1: this memory answers with signs")
-        if not np.all(np.abs(given) <= 1):
-            raise ValueError("cues must be in [-1, 1]")
         return given
 
     def _energies(self, states: States, products: Fields) -> NDArray[np.float64]:
         if len(products) == len(states):
             return np.asarray(-0.5 * (products + states @ self.layers[-1].bias.astype(np.float64)))
-        return energy(self.layers, states, forward(self.layers, states, self.hidden))
+        exact = states.astype(np.float64)
+        return energy(self.layers, exact, forward(self.layers, exact, self.hidden))
 
     def _network(self) -> Network:
         lines = [
@@ -203,6 +220,7 @@ class AssociativeMemory:
         Args:
             states: Typical states to drive the chip with, shape (states, neurons): damaged patterns, say.
         """
+        self.check_there()
         self.corrections = []
         for index, layer in enumerate(self.layers):
             expected = np.asarray(states @ layer.weights.T, np.float64)
@@ -228,30 +246,51 @@ class AssociativeMemory:
         Near 1 after programming; near 0 when the arrays hold something else. Of a network in several loads
         the one that was programmed last is looked at.
         """
-        loads = range(self.placement.loads)
-        return max(self._likeness(self.placement.in_load(load)) for load in loads)
+        return max(map(self._likeness, range(self.placement.loads)))
 
-    def _likeness(self, held: Placement) -> float:
-        found = weights_from(held, self.read())
-        wanted = [layer.weights for layer in self.layers]
-        here = on_tiles(held)
+    def _likeness(self, load: int) -> float:
+        part = self.placement.in_load(load)
+        found, wanted = weights_from(part, self._read(part)), [layer.weights for layer in self.layers]
+        here = on_tiles(part)
         pairs = [np.stack([f[at], w[at]]) for f, w, at in zip(found, wanted, here, strict=True)]
         return float(np.corrcoef(np.concatenate(pairs, axis=1))[0, 1])
 
     def read(self, reads: int = 1) -> dict[int, NDArray[np.float64]]:
         """Conductances of the arrays in use, by array, shape (rows, cols); the gain is chosen per device."""
-        return {array: self.chip.read(array, reads=reads) for array in self.placement.arrays}
+        return self._read(self.placement, reads)
+
+    def _read(self, part: Placement, reads: int = 1) -> dict[int, NDArray[np.float64]]:
+        return {array: self.chip.read(array, reads=reads) for array in part.arrays}
 
     def held(self, reads: int = 1) -> list[Layer]:
-        """The layers as the chip holds them, by `reads` reads of every device; of a network in one load."""
-        weights = weights_from(self.placement, self.read(reads))
+        """The layers as the chip holds them, by `reads` reads of every device.
+
+        A network in several loads is programmed load after load for it.
+
+        Raises:
+            ValueError: It is in several loads and was not told who programs them; nothing was sent.
+        """
+        loads = range(self.placement.loads)
+        if len(loads) > 1 and self.bring is None:
+            raise ValueError("a network of several loads is read only with somebody who brings them: `bring`")
+        weights = [np.zeros(layer.weights.shape) for layer in self.layers]
+        for load in loads:
+            if self.bring is not None:
+                self.bring(load)
+            part = self.placement.in_load(load)
+            for total, found in zip(weights, weights_from(part, self._read(part, reads)), strict=True):
+                total += found
         return [
             replace(layer, weights=found.astype(np.float32))
             for layer, found in zip(self.layers, weights, strict=True)
         ]
 
     def fields(self, states: States) -> Fields:
-        """Local fields of the last layer, units of span × read voltage, shape (cues, neurons)."""
+        """Local fields of the last layer, units of span × read voltage, shape (cues, neurons).
+
+        Raises `ChipctlError` as `recall` does.
+        """
+        self.check_there()
         for index, layer in enumerate(self.layers):
             fields = self._layer_fields(index, states, self._bits(index))
             if self.corrections:
@@ -292,13 +331,46 @@ class AssociativeMemory:
 
 
 def draw_order(update: Update, neurons: int, sweeps: int, seed: int) -> NDArray[np.int64]:
-    """Neurons to update one after the other, shape (sweeps × neurons,); empty for all at a time."""
+    """Neurons to update one after the other, shape (sweeps × neurons,); empty for all at a time.
+
+    Raises:
+        ValueError: There is no such way to update.
+    """
+    if update not in get_args(Update):
+        raise ValueError(
+            "neurons are updated `all` at a time, or one by one: `random` (drawn with replacement, the usual "
+            f"asynchronous recall) or `sweep` (each once, in an order drawn anew), not {update!r}"
+        )
     rng = np.random.default_rng(seed)
     if update == "all":
         return np.empty(0, np.int64)
     if update == "random":
         return rng.integers(neurons, size=sweeps * neurons)
     return np.concatenate([rng.permutation(neurons) for _ in range(sweeps)])
+
+
+def as_states(given: ArrayLike, name: str) -> States:
+    """States from what a caller has: int8 where all are ±1, else floats as they were given.
+
+    Raises:
+        ValueError: No numbers, or outside [-1, 1], or of 0 and 1, as pixels are and states are not.
+    """
+    try:
+        found = np.asarray(given)
+    except ValueError:
+        raise ValueError(f"{name} must be of equal length each") from None
+    if found.dtype.kind not in "biuf":
+        raise ValueError(f"{name} are numbers in [-1, 1], not {found.dtype}")
+    exact = found.astype(np.float64)
+    if found.dtype.kind == "b" or set(np.unique(exact)) == {0.0, 1.0}:
+        raise ValueError(f"{name} are 0 and 1, but states are -1 and 1: write 2.0 * {name} - 1")
+    if not np.all(np.abs(exact) <= 1):
+        what = f"from {exact.min():g} to {exact.max():g}" if np.isfinite(exact).all() else "not finite"
+        raise ValueError(f"{name} must be ±1, or continuous in [-1, 1]; these are {what}")
+    if np.all(np.abs(exact) == 1):
+        return found.astype(np.int8)
+    floats: NDArray[np.floating] = found if found.dtype.kind == "f" else exact
+    return floats
 
 
 def _nothing_to_bring(load: int) -> None:

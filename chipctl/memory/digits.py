@@ -1,6 +1,8 @@
 """Handwritten digits as patterns of ±1 or of greys, by the preprocessing of He et al. (Methods)."""
 
 import gzip
+import hashlib
+import os
 import zlib
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -21,8 +23,13 @@ class Digits:
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.uint8]
 
+    @property
+    def sha256(self) -> str:
+        """Which digits these are, whatever files they came from."""
+        return hashlib.sha256(self.images.tobytes() + self.labels.tobytes()).hexdigest()
 
-def load_digits(directory: Path | None = None) -> Digits:
+
+def load_digits(directory: str | os.PathLike[str] | None = None) -> Digits:
     """All digits of the idx files in `directory`, or the 5 000 bundled ones.
 
     `directory` holds MNIST's files under their own names, `train-images-idx3-ubyte` with
@@ -35,6 +42,7 @@ def load_digits(directory: Path | None = None) -> Digits:
             np.load(path) as bundle,
         ):
             return Digits(bundle["images"], bundle["labels"])
+    directory = Path(directory)
     found = [part for part in ("train", "t10k") if _find(directory, f"{part}-images-idx3-ubyte")]
     if not found:
         raise ValueError(

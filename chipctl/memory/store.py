@@ -1,71 +1,76 @@
 """Store patterns on a chip, recall them, keep the memory in a file, and find it again on its chip."""
 
 import io
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from chipctl.chip import Chip
 from chipctl.errors import ChipctlError, ProtocolError
-from chipctl.faults import ScanSchedule, scan
+from chipctl.faults import check_scan, scan
 from chipctl.files import replace_file
 from chipctl.mapping import Placement, Tile, pair_ranges
 from chipctl.memory.associative import AssociativeMemory, Correction, States
-from chipctl.memory.learning import Aware, Box, Gaussian, Hidden, Layer, Robust, Rule, train
-from chipctl.memory.learning.noise import Flips
+from chipctl.memory.learning import Box, Hidden, Layer, train
+from chipctl.memory.storing import Storing, as_patterns
 from chipctl.memory.writing import Writer
 from chipctl.planner import Plan, plan
 from chipctl.profile import FaultMap
 from chipctl.progress import Progress
 from chipctl.schedules import PulseSchedule
+from chipctl.write_plan import check_schedule
+
+__all__ = ["LEAST_LIKENESS", "Memory", "StoredMemory", "Storing", "boxes", "fault_maps", "restore", "store"]
 
 LEAST_LIKENESS = 0.8
 """Correlation of read-back and stored weights below which the chip holds something else."""
 
-_CONTINUOUS = Aware(noise=Gaussian(0.5), weight_sigma=0.037, steps=2500, rate=5e-3, gain=4)
-"""Rule for patterns in [-1, 1] unless told."""
 
-
-@dataclass(frozen=True)
-class Storing:
-    """How patterns are brought onto a chip; the defaults suit any."""
-
-    hidden: tuple[int, ...] = ()
-    """Neurons of each hidden layer; none: one layer."""
-    units: Hidden = "sign"
-    """How hidden units of a memory of ±1 answer; those of continuous patterns answer with tanh."""
-    rule: Rule | None = None
-    """How to train; by default noise-aware within what the faults leave of each pair."""
-    cue_noise: float = 0.1
-    """Damage of the cues to come: probability of a flip, for ±1. Trained with, and calibrated with."""
-    rescan: bool = False
-    """Scan arrays for faults even where the chip's profile holds a map of them."""
-    scan: ScanSchedule = field(default_factory=ScanSchedule)
-    schedule: PulseSchedule = field(default_factory=PulseSchedule)
-    spread: bool = True
-    """Take the best pairs of all arrays, or as few arrays as hold a layer; see `chipctl.planner.plan`."""
-    reads: int = 1
-    """Products averaged per field."""
-    rehearsals: int = 20
-    """Damaged copies of each pattern on which the programmed chip is calibrated; 0: not calibrated."""
-    seed: int = 0
-
-
-@dataclass
+@dataclass(repr=False)
 class Memory(AssociativeMemory):
-    """Patterns on a chip, as `store` or `restore` gives it."""
+    """Patterns on a chip, as `store` or `restore` gives it.
+
+    It is refused (`ChipctlError`) once its arrays were pulsed by anything else, another `store` say: the
+    board counts pulses, whoever asked for them.
+    """
 
     plan: Plan | None = None
     """Where the layers were put, and what it spared; None if restored."""
     writer: Writer | None = None
-    """What programming came to, by array: `writer.last`; None if restored and in one load."""
+    """What programming came to, by array: `writer.last`; nothing if restored."""
 
-    def save(self, path: Path) -> None:
+    def check_there(self) -> None:
+        """Refuse to go on where the arrays were pulsed since they were programmed: one look at a count.
+
+        Raises:
+            ChipctlError: They were: what they hold is not known.
+        """
+        if self.writer is not None:
+            self.writer.check_there()
+
+    def find(self) -> None:
+        """Read the arrays once: if they still hold this memory, it can be recalled, whoever pulsed them.
+
+        Raises:
+            ChipctlError: They hold something else.
+        """
+        likeness = np.nan_to_num([self._likeness(load) for load in range(self.placement.loads)])
+        held = int(likeness.argmax())
+        if likeness[held] < LEAST_LIKENESS:
+            raise ChipctlError(
+                "this memory is not on the chip any more: the weights read back correlate "
+                f"{likeness[held]:.2f} with it; store it again"
+            )
+        if self.writer is not None:
+            self.writer.found(held)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that `restore` needs to an npz file, whole or not at all."""
         if self.patterns is None:
             raise ValueError("a memory is kept with its patterns: give them to it as `patterns`")
@@ -81,11 +86,11 @@ class Memory(AssociativeMemory):
 
 
 def store(
-    chip: Chip, patterns: States, how: Storing | None = None, progress: Progress | None = None
+    chip: Chip, patterns: ArrayLike, how: Storing | None = None, progress: Progress | None = None
 ) -> Memory:
     """Store patterns on a chip: scan it if need be, train around its faults, place, program, calibrate.
 
-    Changes every device of the arrays, stuck ones apart.
+    Changes every device of the arrays, stuck ones apart; whatever memory was there is gone, and says so.
 
     Args:
         chip: The chip.
@@ -94,22 +99,24 @@ def store(
         progress: Who is told how far it is.
 
     Raises:
-        ValueError: Patterns of another shape or values, or a policy outside the board's limits.
+        ValueError: Patterns of another shape or values, a rule that does not take them, or a policy outside
+            the board's limits; nothing was pulsed.
         ProgrammingError: Somebody asked for safety, or the board latched a fault too often.
     """
     how, progress = how or Storing(), progress or Progress()
-    given = patterns
-    if given.ndim != 2 or not given.size:
-        raise ValueError(f"patterns are (patterns, neurons), not {given.shape}")
-    is_binary = bool(np.all(np.abs(given) == 1))
+    if not isinstance(how, Storing):
+        raise ValueError(f"how patterns are stored is said by a Storing(…), not by {how!r}")
+    given = as_patterns(patterns)
+    rule = how.rule_for(given)
+    check_schedule(chip, how.schedule)
     faults = fault_maps(chip, how, progress)
     sizes = (given.shape[1], *how.hidden, given.shape[1])
     where = plan(sizes, faults, spread=how.spread)
-    rule = how.rule or (_binary(how) if is_binary else _CONTINUOUS)
     with progress.stage(f"train {'-'.join(map(str, sizes))}", 0):
-        layers = train(given, sizes, boxes(where.placement, faults), rule).layers
+        layers = train(given, sizes, _boxes(where.placement, faults, how), rule).layers
     writer = Writer(chip, where.placement, layers, faults, how.schedule, progress)
     writer(0)
+    is_binary = given.dtype == np.int8
     memory = Memory(
         chip,
         where.placement,
@@ -117,38 +124,37 @@ def store(
         how.units if is_binary else "tanh",
         "sign" if is_binary else "tanh",
         how.reads,
-        patterns=_as_kept(given, is_binary=is_binary),
+        patterns=given,
         bring=writer if where.placement.loads > 1 else None,
         plan=where,
         writer=writer,
     )
     if how.rehearsals:
-        memory.calibrate(rehearsal(given, how))
+        memory.calibrate(how.rehearsal(given))
     return memory
 
 
-def rehearsal(patterns: States, how: Storing) -> States:
-    """Damaged copies of patterns, like the cues to come but of a stream of their own."""
-    rng = np.random.default_rng([how.seed, 1])
-    copies: NDArray[np.float32] = np.repeat(np.asarray(patterns, np.float32), how.rehearsals, axis=0)
-    noise = Flips(how.cue_noise) if np.all(np.abs(copies) == 1) else Gaussian(how.cue_noise)
-    noise.damage(copies.copy(), rng, copies)
-    return copies
-
-
 def fault_maps(chip: Chip, how: Storing, progress: Progress) -> dict[int, FaultMap]:
-    """The map of every array; those that are not known are scanned, which changes their devices."""
-    for array in range(chip.arrays):
-        if chip.profile.arrays[array].scanned is None or how.rescan:
-            steps = 2 * len(how.scan.set_volts)
-            with progress.stage(f"scan array {array}", steps) as tell:
-                chip.measure_zero(array)
-                scan(chip, array, how.scan, lambda p: tell(p.step), on_board=True)
+    """The map of every array; those that are not known are scanned, which changes their devices.
+
+    Raises:
+        ValueError: A scan that is needed is outside the board's limits; nothing was pulsed.
+    """
+    wanted = [
+        array for array in range(chip.arrays) if chip.profile.arrays[array].scanned is None or how.rescan
+    ]
+    if wanted:
+        check_scan(chip, how.scan)
+    for array in wanted:
+        with progress.stage(f"scan array {array}", 2 * len(how.scan.set_volts)) as tell:
+            chip.measure_zero(array)
+            scan(chip, array, how.scan, lambda p: tell(p.step), on_board=chip.board.runs_jobs)
     return {array: chip.profile.fault_map(array) for array in range(chip.arrays)}
 
 
-def _binary(how: Storing) -> Rule:
-    return Robust(flip_probability=how.cue_noise, hidden=how.units, seed=how.seed)
+def _boxes(placement: Placement, faults: Mapping[int, FaultMap], how: Storing) -> list[Box]:
+    found = boxes(placement, faults)
+    return found if how.hidden or how.self_connection else [box.without_self() for box in found]
 
 
 def boxes(placement: Placement, faults: Mapping[int, FaultMap]) -> list[Box]:
@@ -159,7 +165,7 @@ def boxes(placement: Placement, faults: Mapping[int, FaultMap]) -> list[Box]:
     ]
 
 
-def restore(chip: Chip, path: Path, schedule: PulseSchedule | None = None) -> Memory:
+def restore(chip: Chip, path: str | os.PathLike[str], schedule: PulseSchedule | None = None) -> Memory:
     """The memory of a file on the chip that was programmed with it.
 
     Reads the arrays in use once. A memory of several loads will program them again, by `schedule`.
@@ -175,12 +181,10 @@ def restore(chip: Chip, path: Path, schedule: PulseSchedule | None = None) -> Me
             f"{path} was programmed on chip {stored.serial}, this one is {chip.profile.serial}"
         )
     memory = stored.on(chip, schedule)
-    likeness = memory.likeness()
-    if not likeness >= LEAST_LIKENESS:
-        raise ChipctlError(
-            f"{path} is not on the chip any more: the weights read back correlate {likeness:.2f} with it; "
-            "the arrays hold what was stored last"
-        )
+    try:
+        memory.find()
+    except ChipctlError as error:
+        raise ChipctlError(f"{path}: {error}") from None
     return memory
 
 
@@ -200,11 +204,9 @@ class StoredMemory:
     outputs: Hidden = "sign"
 
     def on(self, chip: Chip, schedule: PulseSchedule | None = None) -> Memory:
-        """The memory on the chip that was programmed with it."""
-        writer = None
-        if self.placement.loads > 1:
-            faults = {array: chip.profile.fault_map(array) for array in range(chip.arrays)}
-            writer = Writer(chip, self.placement, self.layers, faults, schedule or PulseSchedule())
+        """The memory on the chip that was programmed with it, not yet looked for."""
+        faults = {array: chip.profile.fault_map(array) for array in range(chip.arrays)}
+        writer = Writer(chip, self.placement, self.layers, faults, schedule or PulseSchedule())
         return Memory(
             chip,
             self.placement,
@@ -213,11 +215,11 @@ class StoredMemory:
             self.outputs,
             corrections=list(self.corrections),
             patterns=self.patterns,
-            bring=writer,
+            bring=writer if self.placement.loads > 1 else None,
             writer=writer,
         )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an npz file, whole or not at all."""
         arrays: dict[str, NDArray[np.generic]] = {
             "serial": np.array(self.serial),
@@ -238,10 +240,10 @@ class StoredMemory:
             arrays |= {f"slope{index}": correction.slope, f"offset{index}": correction.offset}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        replace_file(path, buffer.getvalue())
+        replace_file(Path(path), buffer.getvalue())
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read what `save` wrote.
 
         Raises:

@@ -81,6 +81,46 @@ def test_energy_of_one_layer_is_hopfields(on_chip):
     np.testing.assert_allclose(found, exact, rtol=1e-5)
 
 
+@pytest.mark.parametrize("update", ["random", "sweep"])
+def test_energies_of_neurons_one_by_one_are_exact(on_chip, update):
+    memory = on_chip((64, 64), PATTERNS)
+    found = memory.recall(PATTERNS, 2, update=update)
+    (layer,) = memory.layers
+    x = found.states.astype(float)
+    exact = -0.5 * np.einsum("ski,ij,skj->sk", x, layer.weights.astype(float), x) - x @ layer.bias
+    assert found.energies.dtype == np.float64
+    np.testing.assert_allclose(found.energies, exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("cues", "update", "what"),
+    [
+        (PATTERNS, "async", "`random`"),
+        (PATTERNS, "All", "`sweep`"),
+        (PATTERNS > 0, "all", "are 0 and 1"),
+        ((PATTERNS > 0).astype(np.uint8), "all", "are 0 and 1"),
+        (PATTERNS * 0.5, "all", "must be ±1"),
+        (np.where(PATTERNS > 0, np.nan, 1.0), "all", "not finite"),
+        ([[1, -1], [1]], "all", "equal length"),
+        (["+-" * 32], "all", "are numbers"),
+    ],
+)
+def test_what_cannot_be_recalled_is_refused_before_a_byte_is_sent(on_chip, cues, update, what):
+    memory = on_chip((64, 64), PATTERNS)
+    sent = memory.chip.board.link_statistics().bytes_out
+    with pytest.raises(ValueError, match=what):
+        memory.recall(cues, update=update)
+    assert memory.chip.board.link_statistics().bytes_out == sent
+
+
+def test_pixels_of_0_and_1_are_no_cue_for_continuous_patterns_either(on_chip):
+    memory = on_chip((64, 64), PATTERNS)
+    memory.outputs = "tanh"
+    with pytest.raises(ValueError, match=r"write 2.0 \* cues - 1"):
+        memory.recall((PATTERNS > 0).astype(float))
+    assert memory.recall((PATTERNS > 0) * 2.0 - 1, 1).final.shape == PATTERNS.shape
+
+
 def test_a_saturating_column_is_read_again_at_a_lower_gain(on_chip):
     memory = on_chip((64, 64), PATTERNS)
     memory._gains = {(0, 0): 4, (0, 1): 4}

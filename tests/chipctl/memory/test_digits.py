@@ -61,7 +61,7 @@ def test_training_and_test_sets_are_joined(tmp_path, few):
     for part in ("train", "t10k"):
         (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(idx(images))
         (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(idx(labels))
-    assert len(load_digits(tmp_path).images) == 2 * len(images)
+    assert len(load_digits(str(tmp_path)).images) == 2 * len(images)
 
 
 def test_an_empty_directory_says_which_files_to_put_there(tmp_path):

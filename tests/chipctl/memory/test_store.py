@@ -5,14 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from chipctl.board import Region
+from chipctl.chip import PulseShape
 from chipctl.errors import ChipctlError, ProtocolError
+from chipctl.faults import scan
 from chipctl.memory.associative import cosine
 from chipctl.memory.learning import Aware, Layer, flip
 from chipctl.memory.store import StoredMemory, Storing, fault_maps, restore, store
 from chipctl.memory.whole_chain import Continuous, WholeChain, run_continuous, run_whole_chain
 from chipctl.planner import plan
 from chipctl.profile import FaultKind, FaultMap
+from chipctl.programming import program
 from chipctl.progress import Progress
+from firmware_protocol.messages import RESET, SET
 from sim_chip.faults import FaultPlan
 from sim_chip.presets import preset
 
@@ -76,11 +81,73 @@ def test_an_array_is_scanned_once(make_chip):
     assert all((again[array].kinds == first[array].kinds).all() for array in range(3))
 
 
-def test_patterns_that_are_none_are_refused_before_anything_moves(make_chip):
-    chip = make_chip("good", seed=5)
-    with pytest.raises(ValueError, match="patterns are"):
-        store(chip, np.ones(64))
-    assert chip.book().set_pulses == 0
+def test_a_second_memory_on_the_chip_makes_the_first_one_say_that_it_is_gone(stored):
+    chip, first = stored
+    other = RNG.choice([-1, 1], (4, 64)).astype(np.int8)
+    second = store(chip, other, replace(QUICK, rehearsals=0))
+
+    np.testing.assert_array_equal(second.recall(other).final, other)
+    for use in (first.recall, first.fields, first.calibrate):
+        with pytest.raises(ChipctlError, match="was pulsed since"):
+            use(PATTERNS)
+    with pytest.raises(ChipctlError, match="not on the chip any more"):
+        first.find()
+    second.find()
+
+
+def test_whoever_pulses_an_array_is_noticed_and_a_look_says_whether_the_memory_is_still_there(stored):
+    chip, memory = stored
+    (used, *_), spare = memory.placement.arrays, 2
+    assert spare not in memory.placement.arrays
+
+    chip.pulse(spare, PulseShape(RESET, 1.5, 5.0, 1e-6))
+    np.testing.assert_array_equal(memory.recall(PATTERNS).final, PATTERNS)
+
+    chip.pulse(used, PulseShape(RESET, 1.5, 5.0, 1e-6), Region(0, 1, 0, 1))
+    with pytest.raises(ChipctlError, match=f"array {used} was pulsed since"):
+        memory.recall(PATTERNS)
+    memory.find()
+    np.testing.assert_array_equal(memory.recall(PATTERNS).final, PATTERNS)
+
+    chip.pulse(used, PulseShape(RESET, 2.4, 5.0, 1e-6))
+    with pytest.raises(ChipctlError, match="not on the chip any more"):
+        memory.find()
+
+
+@pytest.mark.parametrize("pulsing", ["program", "scan", "sweep", "pulse_each"])
+def test_every_way_to_pulse_is_noticed(stored, pulsing):
+    chip, memory = stored
+    (used, *_) = memory.placement.arrays
+    one = np.zeros((64, 64), bool)
+    one[3, 3] = True
+    ways = {
+        "program": lambda: program(chip, used, np.where(one, 120e-6, 0), mask=one),
+        "scan": lambda: scan(chip, used, on_board=True),
+        "sweep": lambda: chip.sweep(used, 3, 3, SET, [0.5, 1.0], 1.0, 1e-6),
+        "pulse_each": lambda: chip.pulse_each(used, SET, np.where(one, 1.0, np.nan), one * 1.0, 1e-6),
+    }
+    memory.check_there()
+    ways[pulsing]()
+    with pytest.raises(ChipctlError, match="was pulsed since"):
+        memory.recall(PATTERNS)
+
+
+def test_a_memory_restored_is_gone_once_another_is_stored(stored, tmp_path):
+    chip, memory = stored
+    memory.save(str(tmp_path / "m.npz"))
+    again = restore(chip, str(tmp_path / "m.npz"))
+    store(chip, -PATTERNS[:, ::-1], replace(QUICK, rehearsals=0))
+    with pytest.raises(ChipctlError, match="was pulsed since"):
+        again.recall(PATTERNS)
+
+
+def test_a_memory_is_told_in_one_line(stored):
+    _, memory = stored
+    on = ", ".join(map(str, memory.placement.arrays))
+    serial = memory.chip.profile.serial
+    assert repr(memory) == f"<a memory of 4 patterns, ±1, 64-64, on arrays {on} of chip {serial}>"
+    found = memory.recall(PATTERNS)
+    assert repr(found) == f"<recall of 4 cues of 64 neurons: 4 settled, {len(found.states) - 1} iterations>"
 
 
 def test_a_layer_too_large_for_the_chip_is_programmed_part_after_part(make_chip, tmp_path):
@@ -101,8 +168,17 @@ def test_a_layer_too_large_for_the_chip_is_programmed_part_after_part(make_chip,
     assert memory.writer.programmings - brought >= 3
     with pytest.raises(ValueError, match="several loads"):
         memory.recall(cues, on_board=True)
+    (held,) = memory.held()
+    np.testing.assert_allclose(held.weights, layer.weights, atol=0.1)  # of every load, not of the last alone
     memory.save(tmp_path / "m.npz")
-    assert restore(chip, tmp_path / "m.npz").recall(cues, 1).states.shape == (2, 2, 100)
+    again = restore(chip, tmp_path / "m.npz")
+    assert again.writer.held == memory.writer.held
+    assert again.recall(cues, 1).states.shape == (2, 2, 100)
+    with pytest.raises(ChipctlError, match="was pulsed since"):
+        memory.recall(cues, 1)  # what it left on the arrays is not there any more
+    again.bring = None
+    with pytest.raises(ValueError, match="who brings them"):
+        again.held()
 
 
 def test_dead_lines_are_passed_by_and_the_memory_still_recalls(make_chip):
