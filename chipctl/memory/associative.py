@@ -181,9 +181,9 @@ class AssociativeMemory:
         states = self._checked(cues)
         if self.placement.loads > 1 and (on_board or self.bring is None):
             raise ValueError("a network of several loads is recalled from the host, which must program them")
-        order = draw_order(update, states.shape[1], max_iterations, seed)
+        task = Task(states, max_iterations, still=0.0 if self.outputs == "sign" else self.still)
+        task = replace(task, order=draw_order(update, states.shape[1], max_iterations, seed))
         self.check_there()
-        task = Task(states, max_iterations, order, 0.0 if self.outputs == "sign" else self.still)
         network = self._network()
         found = run_chain(self.chip, network, task, None if on_board else self.bring or _nothing_to_bring)
         self._gains.update(network.gains)

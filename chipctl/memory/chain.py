@@ -66,7 +66,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be recalled, and how."""
+    """What is to be recalled, and how.
+
+    Raises ValueError for more iterations than a request has room for.
+    """
 
     cues: NDArray[np.generic]
     """Shape (cues, neurons), ±1 or [-1, 1]."""
@@ -75,6 +78,15 @@ class Task:
     """Neuron of each update; empty where all are updated at a time."""
     still: float = 0.0
     """Change of a neuron that counts as none."""
+
+    def __post_init__(self) -> None:
+        most = self.max_iterations
+        if not isinstance(most, int | np.integer) or not 1 <= most <= MOST_ITERATIONS:
+            raise ValueError(f"a recall takes 1 to {MOST_ITERATIONS} iterations, not {most}")
+        if self.order.size > MOST_UPDATES:
+            raise ValueError(
+                f"a recall takes {MOST_UPDATES} updates of a neuron, not {self.order.size}: fewer iterations"
+            )
 
 
 @dataclass(frozen=True)
@@ -104,14 +116,11 @@ def run_chain(
     board has forgotten it; after a fault that came meanwhile, that is cleared and the recall begun again.
 
     Raises:
-        ValueError: More iterations than a request has room for.
         SaturationError: A column was at the end of the ADC's range at the lowest gain.
         MadeSafe: Somebody asked for safety: the board is left so.
         LinkError: The board went away, and did not come back or did so too often.
         DeviceError: The board had a fault before, or one that stays.
     """
-    if not 1 <= task.max_iterations <= MOST_ITERATIONS or task.order.size > MOST_UPDATES:
-        raise ValueError(f"1 to {MOST_ITERATIONS} iterations and up to {MOST_UPDATES} updates of one neuron")
     most = len(task.cues) if network.placement.loads > 1 else _most_cues(chip, network, task)
     parts = [
         _run(chip, network, replace(task, cues=task.cues[first : first + most]), bring)

@@ -92,6 +92,16 @@ def test_energies_of_neurons_one_by_one_are_exact(on_chip, update):
     np.testing.assert_allclose(found.energies, exact, rtol=1e-12)
 
 
+@pytest.mark.parametrize("update", ["all", "random", "sweep"])
+@pytest.mark.parametrize("iterations", [0, -1, 256, 5.5])
+def test_a_number_of_iterations_that_is_none_is_refused_before_a_byte_is_sent(on_chip, iterations, update):
+    memory = on_chip((64, 64), PATTERNS)
+    sent = memory.chip.board.link_statistics().bytes_out
+    with pytest.raises(ValueError, match=f"1 to 255 iterations, not {iterations}"):
+        memory.recall(PATTERNS, iterations, update=update)
+    assert memory.chip.board.link_statistics().bytes_out == sent
+
+
 @pytest.mark.parametrize(
     ("cues", "update", "what"),
     [
