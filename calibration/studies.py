@@ -62,6 +62,7 @@ shape are (docs/acceptance.md). `chipctl characterize 6a` measures the same on o
     claims=_claims,
     draw=_draw,
     on_chip=True,
+    of_digits=False,
 )
 
 STUDIES = (FIGURE_6A,)

@@ -11,11 +11,13 @@ import structlog
 
 from chipctl.files import replace_file
 from chipctl.memory.answers import Answers, Spread, Task, measure
+from chipctl.memory.digits import load_digits
 from chipctl.progress import Progress
 from chipctl.runs.record import Outcome, RunRecord
 from chipctl.runs.report import Fact, Figure, Report, Section, Table, provenance_section
 from chipctl.runs.store import Run, list_runs
 from chipctl.studies.study import Asked, Found, Result, Row, Study
+from chipctl.studies.trials import with_digits
 
 ANSWERS = "answers.jsonl"
 """File of a run's folder with each answer as it came."""
@@ -29,17 +31,22 @@ _MARKS = {True: "holds", False: "falls short", None: ""}
 def begin(study: Study, asked: Asked, root: Path) -> Run:
     """The run to work in: the last one of this study under `root` that was not finished, or a new one.
 
-    One is taken up only if it was asked for the same and is of the same source; of one of another source a
-    warning tells how to believe its answers.
+    One is taken up only if it was asked for the same, of the same digits, and is of the same source; of one
+    of another source a warning tells how to believe its answers.
+
+    Raises:
+        ValueError: The folder of digits holds none.
     """
+    seeds = {} if asked.first_seed is None else {"study": asked.first_seed}
     policy = {
         "study": study.name,
         "scale": asked.scale,
         "first_seed": asked.first_seed,
         "seeds": asked.count or 0,
         "chip": asked.chip or "",
+        "digits": _identified(asked.digits),
     }
-    record = RunRecord.begin(f"study-{study.name}", seeds={"study": asked.first_seed}, policy=policy)
+    record = RunRecord.begin(f"study-{study.name}", seeds=seeds, policy=policy)
     for run in reversed(list_runs(root) if root.exists() else []):
         old = run.record
         if (old.kind, old.policy) != (record.kind, policy) or old.outcome is Outcome.DONE:
@@ -53,6 +60,19 @@ def begin(study: Study, asked: Asked, root: Path) -> Run:
     return Run(root, record)
 
 
+def _identified(directory: Path | None) -> dict[str, str] | None:
+    """Which digits these are: another folder's, or the same folder's changed, are others."""
+    if directory is None:
+        return None
+    return {"directory": str(directory), "sha256": load_digits(directory).sha256}
+
+
+def tasks_of(study: Study, asked: Asked) -> list[Task]:
+    """All that the study plans to measure, of the digits that were asked for."""
+    planned = study.plan(asked)
+    return [with_digits(task, asked.digits) if asked.digits else task for task in planned]
+
+
 def run_study(
     study: Study, asked: Asked, run: Run, spread: Spread, progress: Progress, known: Sequence[Path] = ()
 ) -> Result:
@@ -63,7 +83,7 @@ def run_study(
     answers = Answers(run.path / ANSWERS)
     for path in known:
         answers.learn(path)
-    tasks = list(study.plan(asked))
+    tasks = tasks_of(study, asked)
     result = Result.of(study, asked, _measured(study, tasks, answers, spread, progress))
     _keep(run, result)
     return result
@@ -82,9 +102,13 @@ def _measured(
 
 
 def keep_record(folder: Path, outcome: dict[str, Any]) -> None:
-    """Write what `record` gave, but not where the run is, into a folder: one file a study and scale."""
+    """Write what `record` gave, but not where the run is, into a folder: one file a study and scale.
+
+    Of digits other than the bundled ones it is a file of its own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{outcome['name']}-{outcome['scale']}.json"
+    others = "-digits" if outcome["digits"] else ""
+    path = folder / f"{outcome['name']}-{outcome['scale']}{others}.json"
     kept = {name: value for name, value in outcome.items() if name not in ("run", "report")}
     text = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
     replace_file(path, text.encode())
@@ -95,7 +119,8 @@ def record(result: Result, run: Run) -> dict[str, Any]:
     where = {"run": str(run.path), "report": str(run.report_path)}
     versions = {"python": run.record.python, **run.record.packages}
     made = {"measured": f"{datetime.now(UTC):%Y-%m-%d}", "source": run.record.source_revision}
-    return result.record() | where | made | {"versions": versions}
+    digits = {"digits": run.record.policy.get("digits")}
+    return result.record() | digits | where | made | {"versions": versions}
 
 
 def _keep(run: Run, result: Result) -> None:
@@ -110,13 +135,12 @@ def _keep(run: Run, result: Result) -> None:
 
 def _save(run: Run, found: Found) -> None:
     for series in found.series:
-        places = found.places(series)
-        values = [found(series, at) for at in places]
-        fewest = min(map(len, values))
+        seeds, values = found.by_seed(series)
         run.save(
             f"series/{series.replace('/', ' over ')}",
-            at=(places, "1"),
-            values=([of_place[:fewest] for of_place in values], "1"),
+            at=(found.places(series), "1"),
+            seeds=(seeds, "1"),
+            values=(values, "1"),
         )
     for seed, arrays in found.arrays.items():
         held: dict[str, Any] = {name: (np.array(a["values"], float), a["unit"]) for name, a in arrays.items()}

@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -23,19 +24,21 @@ _Any = TypeVar("_Any")
 class Asked:
     """How much is measured, and where.
 
-    first_seed: seeds count from here. count: how many, instead of each study's own number. chip: the address
-    of the chip for studies on one; by default each seed has a virtual chip of its own.
+    first_seed: seeds count from here, instead of from each study's own first. count: how many, instead of
+    each study's own number. chip: the address of the chip for studies on one; by default each seed has a
+    virtual chip of its own. digits: a folder of idx files, None for the bundled ones.
     """
 
     scale: Scale = "full"
-    first_seed: int = 0
+    first_seed: int | None = None
     chip: str | None = None
     count: int | None = None
+    digits: Path | None = None
 
-    def seeds(self, quick: int, full: int) -> range:
-        """So many of them, by scale."""
-        count = self.count or self.choose(quick, full)
-        return range(self.first_seed, self.first_seed + count)
+    def seeds(self, quick: int, full: int, first: int = 0) -> range:
+        """So many of them, by scale, from `first` unless another was asked for."""
+        start = first if self.first_seed is None else self.first_seed
+        return range(start, start + (self.count or self.choose(quick, full)))
 
     def choose(self, quick: _Any, full: _Any) -> _Any:
         """One of both, by scale."""
@@ -86,6 +89,12 @@ class Found:
     def places(self, series: str) -> list[float]:
         """Where a series was measured, ascending."""
         return sorted(at for name, at in self._values if name == series)
+
+    def by_seed(self, series: str) -> tuple[list[int], Values]:
+        """Seeds of a series, and its values (places, seeds): NaN where one was not measured at a place."""
+        places = [self._values[series, at] for at in self.places(series)]
+        seeds = sorted(set().union(*places))
+        return seeds, np.array([[held.get(seed, np.nan) for seed in seeds] for held in places])
 
     def means(self, series: str) -> Values:
         """Means over seeds at all its places."""
@@ -182,7 +191,7 @@ class Study:
 
     plan: the tasks that it takes. read: the numbers in an answer. claims: its table. draw: its picture,
     laid out like the published one. text: how it is measured, and where the paper is ambiguous or
-    was not reproduced, with the evidence.
+    was not reproduced, with the evidence. on_chip: whether it needs one. of_digits: whether it stores any.
     """
 
     name: str
@@ -193,12 +202,18 @@ class Study:
     claims: Callable[[Asked], Sequence[Claim]]
     draw: Callable[[Found], Markup]
     on_chip: bool = False
+    of_digits: bool = True
     source: str = ""
 
     @property
     def figure(self) -> str:
         """Where it was published."""
         return self.source or f"He et al. 2026, Fig. {self.name}"
+
+    def concerned(self, asked: Asked) -> Asked:
+        """What of it concerns this study: a chip if it needs one, digits if it stores any."""
+        chip = asked.chip if self.on_chip else None
+        return replace(asked, chip=chip, digits=asked.digits if self.of_digits else None)
 
     def found(self, answers: Iterable[Answer]) -> Found:
         """What was measured, from the answers to its tasks in any order."""

@@ -1,15 +1,17 @@
 """Experiments on a chip as tasks of a study: one chip and one seed each."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from time import process_time
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from chipctl.chip import Chip, connect
-from chipctl.memory.answers import Answer, Spread
+from chipctl.memory.answers import Answer, Spread, Task
+from chipctl.memory.sweeps import Point
 from chipctl.studies.study import Asked, Reading
 
 _DIGITS = 6
@@ -35,18 +37,20 @@ class Trial:
     """One experiment on one chip; everything random but the chip follows from the seed.
 
     options: whatever `measure` wants to know, a value that prints as what it is. address: the chip's.
+    digits: a folder of idx files, None for the bundled ones.
     """
 
     measure: Callable[[Chip, "Trial"], Measured]
     seed: int
     options: Any
     address: str
+    digits: Path | None = None
 
     @property
     def key(self) -> str:
         """Equal for equal experiments."""
         name = f"{self.measure.__module__}.{self.measure.__qualname__}"
-        return f"{name} {self.options!r} {self.seed} {self.address}"
+        return f"{name} {self.options!r} {self.seed} {self.address} {self.digits}"
 
     def answer(self) -> Answer:
         """Do it on the chip at its address, which is made safe in the end."""
@@ -66,6 +70,18 @@ def trials(
     """One for each seed: on the chip that was asked for, or on a virtual one of that seed."""
     addresses = [asked.chip or f"sim://?preset=good&seed={seed}" for seed in seeds]
     return [Trial(measure, seed, options, address) for seed, address in zip(seeds, addresses, strict=True)]
+
+
+_Task = TypeVar("_Task", bound=Task)
+
+
+def with_digits(task: _Task, directory: Path) -> _Task:
+    """The same of the digits in a folder of idx files; what is of random patterns alone stays as it is."""
+    if isinstance(task, Trial):
+        return replace(task, digits=directory)
+    if isinstance(task, Point) and task.question.source == "digits":
+        return replace(task, question=replace(task.question, digits=directory))
+    return task
 
 
 def of_trial(answer: Answer) -> Iterator[Reading]:

@@ -56,11 +56,16 @@ def cluster(address: str) -> Iterator[Spread]:
     except ImportError:
         raise ValueError("--cluster needs dask: pip install 'chipctl[dask]'") from None
     try:
+        # A client of an address that is none would be closed by the garbage collector, in 20 s
+        import_module("distributed.comm.addressing").resolve_address(address)
         client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ValueError(f"no dask scheduler answers at {address}: {error}") from None
     with client, client.get_executor(pure=False) as pool:
-        yield _spread_over(pool, distributed.KilledWorker)
+        try:
+            yield _spread_over(pool, distributed.KilledWorker)
+        finally:
+            pool.shutdown(wait=False)
 
 
 def _spread_over(pool: Executor, died: type[Exception]) -> Spread:
@@ -73,9 +78,6 @@ def _spread_over(pool: Executor, died: type[Exception]) -> Spread:
                 "a worker died, of too little memory perhaps; the answers so far are kept: say the same "
                 "again to go on, with fewer workers"
             ) from error
-        finally:
-            for future in futures:
-                future.cancel()
 
     return spread
 

@@ -41,6 +41,25 @@ def test_each_virtual_chip_has_a_seed_of_its_own_unless_a_chip_is_named():
     assert {task.address for task in study.plan(Asked("quick", chip="/dev/ttyACM0"))} == {"/dev/ttyACM0"}
 
 
+@pytest.mark.parametrize("name", ["3b-f", "4b-d", "5b-e", "6c", "6d"])
+def test_the_chip_that_chose_the_settings_is_none_of_those_measured(name):
+    for scale in ("quick", "full"):
+        tasks = studies()[name].plan(Asked(scale))
+        assert [task.seed for task in tasks] == list(range(1, 1 + len(tasks)))
+        assert tasks[0].address == "sim://?preset=good&seed=1"
+    assert studies()[name].plan(Asked("quick", first_seed=0))[0].seed == 0
+
+
+def test_a_study_is_concerned_with_a_chip_and_digits_only_if_it_has_any(tmp_path):
+    asked = Asked("quick", chip="/dev/ttyACM0", digits=tmp_path)
+    concerned = {name: studies()[name].concerned(asked) for name in ("3h", "6a", "6d")}
+    assert {name: (one.chip, one.digits) for name, one in concerned.items()} == {
+        "3h": (None, tmp_path),
+        "6a": ("/dev/ttyACM0", None),
+        "6d": ("/dev/ttyACM0", tmp_path),
+    }
+
+
 def test_a_study_that_is_not_there_is_named_with_those_that_are():
     with pytest.raises(ValueError, match="there is no study '9z'; there are 3b-f, 3g, 3h"):
         chosen(["9z"])

@@ -8,14 +8,18 @@ import sys
 import time
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from chipctl.cli.main import app
+from chipctl.memory.digits import load_digits
 from chipctl.runs.journal import Journal
 from chipctl.runs.store import Run
+from chipctl.studies.catalogue import studies
+from chipctl.studies.study import Asked
 
-COMMAND = [sys.executable, "-c", "from chipctl.cli import main; main()", "study", "run", "3h"]
+COMMAND = [sys.executable, "-c", "from chipctl.cli import main; main()", "study", "run", "3h", "--seeds", "3"]
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
@@ -57,14 +61,59 @@ def test_a_killed_study_goes_on_where_it_was_and_its_workers_end_with_it(tmp_pat
     )
     assert "going on with runs/" in again.stderr
     found = json.loads(again.stdout)
-    assert (found["name"], found["scale"], found["seeds"]) == ("3h", "quick", list(range(6)))
+    assert (found["name"], found["scale"], found["seeds"]) == ("3h", "quick", list(range(3)))
     keys = [json.loads(line)["key"] for line in answers(tmp_path / "runs")]
-    assert len(keys) == len(set(keys)) == 120 > begun
+    assert len(keys) == len(set(keys)) == len(studies()["3h"].plan(Asked("quick", count=3))) > begun
     rows = {row["quantity"]: row for row in found["rows"]}
     assert rows["pseudo-inverse, 50 % stuck"]["here"] < 0.86 < rows["eq. (5), 50 % stuck"]["here"]
     assert found["verdict"] in ("holds", "falls short")
     assert (tmp_path / found["run"] / "3h.svg").read_text("utf-8").startswith("<svg")
     assert again.returncode == (0 if found["verdict"] == "holds" else 1)
+
+
+def test_a_stop_in_the_middle_of_the_work_leaves_no_traceback(tmp_path):
+    stopped = subprocess.Popen(
+        [*COMMAND, "--workers", "2"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: len(answers(tmp_path / "runs")) >= 5)
+    stopped.terminate()
+    _, said = stopped.communicate(timeout=20)
+    assert "Traceback" not in said
+    assert "chipctl: stopped" in said
+    assert stopped.returncode != 0
+
+
+def test_digits_of_another_folder_give_like_figures(tmp_path, idx_folder):
+    """The bundled digits, each a pixel further down and to the right, are digits like any others."""
+    folder = idx_folder(np.roll(load_digits().images, (1, 1), axis=(1, 2)))
+    command = ["study", "run", "3h", "--seeds", "3", "--workers", "1", "--json", "--runs", str(tmp_path)]
+    ran = CliRunner().invoke(app, [*command, "--digits", str(folder)])
+    found = json.loads(ran.stdout)
+    assert found["digits"]["directory"] == str(folder)
+    rows = {row["quantity"]: row["here"] for row in found["rows"]}
+    assert 0.97 > rows["eq. (5), 50 % stuck"] > 0.9 > rows["pseudo-inverse, 50 % stuck"] > 0.6
+
+
+def test_a_folder_without_digits_is_refused_before_anything_is_done(tmp_path):
+    refused = subprocess.run(
+        [*COMMAND, "--digits", str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert refused.returncode == 2
+    assert "put train-images-idx3-ubyte" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_chip_for_studies_that_need_none_is_refused(tmp_path):
+    refused = subprocess.run(
+        [*COMMAND, "--chip", "sim://"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert refused.returncode == 2
+    assert "leave --chip out" in refused.stderr
 
 
 @contextmanager
@@ -103,12 +152,15 @@ def test_a_study_runs_unchanged_on_an_existing_cluster(tmp_path):
 
 
 @pytest.mark.extras
-def test_a_cluster_that_is_not_there_is_an_error_without_traceback(tmp_path):
+@pytest.mark.parametrize(("address", "seconds"), [("tcp://127.0.0.1:9", 30), ("nonsense", 12)])
+def test_a_cluster_that_is_not_there_is_an_error_without_traceback(tmp_path, address, seconds):
+    start = time.monotonic()
     refused = subprocess.run(
-        [*COMMAND, "--cluster", "tcp://127.0.0.1:9"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [*COMMAND, "--cluster", address], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
+    assert time.monotonic() - start < seconds
     assert refused.returncode == 2
-    assert "no dask scheduler answers at tcp://127.0.0.1:9" in refused.stderr
+    assert f"no dask scheduler answers at {address}" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
