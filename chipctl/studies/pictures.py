@@ -1,6 +1,6 @@
-"""Pictures that several studies share: series against places, and bars."""
+"""The picture that several studies share: series against places."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,49 @@ from chipctl.studies.study import Found
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = (BLUE, ORANGE, GREEN, GREY, "#9b5fc0", "#c2a10c", "#c04f6b", "#4fb3bf")
+RULES = {
+    "Hebb": "#c2a10c",
+    "Storkey": "#c04f6b",
+    "pseudo-inverse": GREEN,
+    "equilibrium propagation": GREY,
+    "eq. (5)": "#9b5fc0",
+    "eq. (5), as printed": "#4fb3bf",
+    "eq. (5), plain descent": "#8a5a2b",
+    "optimal stability": "#d873b0",
+    "blurred": "#6f7d3c",
+    "eq. (6)": BLUE,
+    "shown flips": ORANGE,
+    "shown noise": ORANGE,
+}
+"""Colour of each learning rule, in every picture the same."""
+_OTHERS = (BLUE, ORANGE, GREEN, GREY, *list(RULES.values())[4:9])
+_VARIANTS = {"random", "self-connection", "aware"}
+"""Words of a series' name that leave its colour and take the filling from its marks."""
+
+
+def looks(names: Iterable[str]) -> dict[str, tuple[str, bool]]:
+    """Colour of each series, and whether its marks are filled.
+
+    The colour is that of the rule that the name ends with; further networks of one rule are paler.
+    """
+    spare = iter(_OTHERS * 3)
+    colours: dict[str, str] = {}
+    found = {}
+    for name in names:
+        words = [word for word in name.split(", ") if word != "digits"]
+        plain = ", ".join(word for word in words if word not in _VARIANTS)
+        if plain not in colours:
+            rule = max((rule for rule in RULES if plain.endswith(rule)), key=len, default="")
+            repeats = sum(other.endswith(rule) for other in colours) if rule else 0
+            colours[plain] = _paler(RULES[rule], repeats) if rule else next(spare)
+        found[name] = (colours[plain], not _VARIANTS & set(words))
+    return found
+
+
+def _paler(colour: str, times: int) -> str:
+    share = 0.75**times
+    parts = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+    return "#" + "".join(f"{round(share * part + (1 - share) * 255):02x}" for part in parts)
 
 
 @dataclass(frozen=True)
@@ -46,8 +88,8 @@ class Curves:
         if self.log:
             axes.set(xscale="log", yscale="log")
         held = [name for name in self.series if name in found.series]
-        for name, colour in zip(held, _COLOURS * 3, strict=False):
-            self._draw_one(axes, found, name, colour)
+        for name, look in looks(held).items():
+            self._draw_one(axes, found, name, look)
         if self.published:
             at, values = np.array(self.published, float).T
             axes.plot(at * self.factor, values, "x", color=INK, label="named in the paper")
@@ -59,10 +101,12 @@ class Curves:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         axes.grid(axis="y")
 
-    def _draw_one(self, axes: "Axes", found: Found, name: str, colour: str) -> None:
+    def _draw_one(self, axes: "Axes", found: Found, name: str, look: tuple[str, bool]) -> None:
+        colour, is_filled = look
+        face = colour if is_filled else "none"
         at = np.array(found.places(name)) * self.factor
         means, spreads = found.means(name), found.spreads(name)
-        axes.plot(at, means, "o-", ms=3.5, color=colour, label=self.series[name])
+        axes.plot(at, means, "o-", ms=3.5, color=colour, mfc=face, label=self.series[name])
         low = np.maximum(means - spreads, means / 10 if self.log else -np.inf)
         axes.fill_between(at, low, means + spreads, color=colour, alpha=0.2, lw=0)
         if name in self.slopes:
