@@ -23,6 +23,7 @@ SUBJECTS = {
     "acceptance": "what the virtual chip must reproduce of published and bench data",
     "programming": "write-and-verify by schedule, fault maps, calibration, twins",
     "memory": "training speed beside PyTorch, and how many patterns each rule stores",
+    "memory_chip": "the part of memory that is on virtual chips: recall, energy, latency",
     "a0": "messages and errors of the A0 board's driver beside the lab's client",
     "wire": "speed of the wire: codec, round trips, bulk data, an array programmed",
 }
@@ -45,7 +46,10 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help="keep the records in benchmarks/results, and the tables in docs up to date with the full ones",
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.record and os.environ.get("MEMORY_DIGITS"):
+        parser.error("records are of the bundled digits: unset MEMORY_DIGITS, or leave --record out")
+    return arguments
 
 
 def _told(lines: Iterator[Measured]) -> Iterator[Measured]:

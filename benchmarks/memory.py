@@ -1,4 +1,7 @@
-"""What associative memories must reach: speed of training, what the rules store, recall on the chip."""
+"""What associative memories must reach: speed of training, what the rules store, recall on the chip.
+
+With MEMORY_DIGITS=folder digits are those of its idx files.
+"""
 
 from collections.abc import Callable, Iterator
 

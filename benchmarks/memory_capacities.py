@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import ANY, Bound, Measured, Plan, Scale, at_least, at_most
+from benchmarks.memory_asked import digits
 from chipctl.memory.answers import Answer, Answers
 from chipctl.memory.answers import measure as measured
 from chipctl.memory.sweeps import FIGURES, Point, exponent_of
+from chipctl.studies.trials import with_digits
 
 Values = NDArray[np.float64]
 Series = list[Point]
@@ -44,6 +46,8 @@ def measure(plan: Plan) -> Iterator[Measured]:
     claims = _quick() if plan.scale is Scale.QUICK else _full()
     if plan.seed is not None:
         claims = [_reseeded(claim, plan.seed) for claim in claims]
+    if (directory := digits()) is not None:
+        claims = [_of_digits(claim, directory) for claim in claims]
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(os.cpu_count()) as pool:
         known = Answers(Path(os.environ.get("MEMORY_ANSWERS", Path(folder) / "answers.jsonl")))
 
@@ -71,6 +75,13 @@ def _reseeded(claim: Claim, first: int) -> Claim:
         for series in claim.series
     ]
     return replace(claim, series=moved)
+
+
+def _of_digits(claim: Claim, directory: Path) -> Claim:
+    """The same of the digits in a folder of idx files."""
+    return replace(
+        claim, series=[[with_digits(point, directory) for point in series] for series in claim.series]
+    )
 
 
 def _ratio(over: Values, under: Values) -> Values:

@@ -1,7 +1,7 @@
 """What a recall costs by the chip's own book: neurons all at a time or one by one, in one layer or two."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,10 @@ from chipctl.memory.learning import flip
 from chipctl.memory.store import Storing, store
 from chipctl.progress import Progress
 
+ORDERS, RECALLS = 14, 20
+"""Orders in which neurons are drawn one by one, and recalls in each."""
 _MOST_SWEEPS = 20
+_BOTH: tuple[Update, Update] = ("all", "random")
 
 
 @dataclass(frozen=True)
@@ -92,22 +95,23 @@ class RecallCost:
 def recall_cost(
     memory: AssociativeMemory, cues: NDArray[np.int8], update: Update, seed: int = 0
 ) -> RecallCost:
-    """Recall cues (groups, cues, neurons) and look up what an update of the memory costs.
+    """Recall cues (orders, recalls, neurons) and look up what an update of the memory costs.
 
-    Where neurons are updated one by one every group has an order of its own.
+    Where neurons are updated one by one, each of the orders is drawn anew.
     """
+    jobs = memory.chip.board.runs_jobs
     every = cues.reshape(-1, cues.shape[-1])
     if update == "all":
         found = [memory.recall(every)]
         each = spent(memory.chip, lambda: memory.fields(every)).per(len(every))
     else:
         found = [
-            memory.recall(group, _MOST_SWEEPS, update=update, seed=seed + number)
-            for number, group in enumerate(cues)
+            memory.recall(some, _MOST_SWEEPS, update=update, seed=seed + number, on_board=jobs)
+            for number, some in enumerate(cues)
         ]
         # A sweep looks at every neuron of every cue once, whatever it turns
-        sweep = spent(memory.chip, lambda: memory.recall(every, 1, update="sweep"))
-        each = sweep.per(every.size)
+        sweep = spent(memory.chip, lambda: memory.recall(cues[0], 1, update="sweep"))
+        each = sweep.per(cues[0].size)
     updates = np.maximum(np.concatenate([one.iterations for one in found]), 1)
     return RecallCost(updates, each, _similarity(found))
 
@@ -118,71 +122,72 @@ def _similarity(found: Sequence[ChipRecall]) -> float:
 
 @dataclass(frozen=True)
 class CostTable:
-    """One network size at one number of patterns: what He et al. compare in Fig. 6c and d."""
+    """One network at one number of patterns: what He et al. compare in Fig. 6c and d.
+
+    Their ratios and shares, of one layer and of two alike, are against one layer updated one by one: only so
+    do 8.8 and 2.68 of energy agree with the 3.28 of two layers over one, and 99.7 % of latency with 99.4 %.
+    """
 
     patterns: int
     hidden: tuple[int, ...]
     synchronous: RecallCost
     asynchronous: RecallCost
+    reference: RecallCost
+    """One layer of the same patterns, one neuron at a time."""
 
     @property
     def latency_saved(self) -> float:
-        """Share of the asynchronous latency that is saved, one product an update: 0.994 published."""
-        return 1 - self.synchronous.mean / self.asynchronous.mean
+        """Share of the reference's latency that updates of all neurons save, each update, of one layer or
+        of two, one unit of time: 0.994 published, 0.997 for two layers and 10 patterns."""
+        return 1 - self.synchronous.mean / self.reference.mean
 
     @property
     def analog_time_saved(self) -> float:
         """The same in the chip's own time, settling and converting."""
-        return 1 - self.synchronous.analog_seconds / self.asynchronous.analog_seconds
+        return 1 - self.synchronous.analog_seconds / self.reference.analog_seconds
 
-    @property
-    def energy_ratio(self) -> float:
-        """Asynchronous over synchronous energy: 2.68 (2 patterns) and 2.76 (10) published for one layer."""
-        return energy_ratio(self.asynchronous, self.synchronous)
+    def energy_ratio(self, causes: Collection[str] | None = None) -> float:
+        """Energy of the reference over that of updates of all neurons, of the mean cue: 2.68 and 2.76
+        published for 2 and 10 patterns in one layer, 8.8 and 7.01 in two.
 
-    @property
-    def share(self) -> float:
-        """Energy of an update of one neuron over one of all: 1/64 if only the columns read cost anything."""
-        return self.asynchronous.each.total_joules / self.synchronous.each.total_joules
-
-
-def energy_ratio(over: RecallCost, under: RecallCost, causes: Collection[str] | None = None) -> float:
-    """How many times the energy of one recall another takes, of the mean cue.
-
-    causes: Those that count, as in `Spent.joules`; all where None. Their ratios one by one are the ends
-    between which every mixture lies, whatever each costs: the sensitivity of the whole to the cost model.
-    """
-    taken = [
-        one.mean * sum(value for cause, value in one.each.joules.items() if not causes or cause in causes)
-        for one in (over, under)
-    ]
-    return taken[0] / taken[1]
+        causes: Those that count, as in `Spent.joules`; all where None. Their ratios one by one are the ends
+        between which every mixture lies, whatever each costs: the sensitivity of the whole to the cost model.
+        """
+        over, under = (
+            one.mean * sum(value for cause, value in one.each.joules.items() if not causes or cause in causes)
+            for one in (self.reference, self.synchronous)
+        )
+        return over / under
 
 
 def cost_tables(  # noqa: PLR0913 - what is compared
     chip: Chip,
     digits: Digits,
     *,
+    seed: int,
     patterns: Sequence[int] = (2, 10),
-    hidden: Sequence[tuple[int, ...]] = ((), (16,)),
-    copies: int = 10,
+    hidden: tuple[int, ...] = (16,),
     flips: float = 0.1,
-    how: Storing | None = None,
+    orders: int = ORDERS,
     progress: Progress | None = None,
 ) -> list[CostTable]:
-    """Store digits one after the other on a chip, and recall each memory both ways: Fig. 6c, d.
+    """Store digits one after the other on a chip, in one layer and in two, and recall each memory both ways.
 
-    Changes every device of the chip. Digits are of different classes; `copies` damaged ones of each are
-    recalled, each copy of all in an order of its own where neurons are drawn one by one, with replacement.
+    He et al., Fig. 6c, d. Changes every device of the chip. Digits are of different classes, and layers take
+    as few arrays as hold them, as each product costs. Copies with `flips` of their pixels wrong are recalled,
+    `RECALLS` in each of the orders in which neurons are drawn one by one, with replacement.
     """
-    how = how or Storing(cue_noise=flips)
-    rng = np.random.default_rng(how.seed)
+    rng = np.random.default_rng(seed)
     drawn = to_patterns(draw_one_per_class(digits, rng))
     tables = []
     for number in patterns:
-        cues = flip(np.repeat(drawn[None, :number], copies, axis=0), flips, rng)
-        for layers in hidden:
-            memory = store(chip, drawn[:number], replace(how, hidden=tuple(layers)), progress)
-            both = [recall_cost(memory, cues, update, how.seed) for update in ("all", "random")]
-            tables.append(CostTable(number, tuple(layers), *both))
+        copies = np.repeat(drawn[:number], max(1, RECALLS // number), axis=0)
+        cues = flip(np.repeat(copies[None], orders, axis=0), flips, rng)
+        reference = None
+        for layers in ((), hidden):
+            how = Storing(layers, cue_noise=flips, seed=seed, spread=False)
+            memory = store(chip, drawn[:number], how, progress)
+            together, single = (recall_cost(memory, cues, update, seed) for update in _BOTH)
+            reference = reference or single
+            tables.append(CostTable(number, layers, together, single, reference))
     return tables

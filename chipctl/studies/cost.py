@@ -6,12 +6,12 @@ import numpy as np
 from markupsafe import Markup
 
 from chipctl.chip import Chip
-from chipctl.memory.costs import CostTable, RecallCost, cost_tables, energy_ratio
+from chipctl.memory.costs import CostTable, RecallCost, cost_tables
 from chipctl.memory.digits import load_digits, reporting_part
-from chipctl.memory.store import Storing
 from chipctl.runs.drawing import BLUE, GREEN, GREY, ORANGE, canvas
+from chipctl.studies.on_chip import FIRST, SELF
 from chipctl.studies.quantities import Quantity, value
-from chipctl.studies.study import Asked, Band, Claim, Found, Study, Values
+from chipctl.studies.study import ANY, Asked, Band, Claim, Found, Study, Values
 from chipctl.studies.trials import Measured, Trial, of_trial, trials
 
 PATTERNS = (2, 10)
@@ -25,12 +25,9 @@ _SYNC, _ASYNC = "all at a time", "one by one"
 
 
 def _measure(chip: Chip, trial: Trial) -> Measured:
-    digits = reporting_part(load_digits())
-    how = Storing(cue_noise=FLIPS, seed=trial.seed)
-    numbers: dict[tuple[str, float], float] = {}
-    for table in cost_tables(chip, digits, patterns=PATTERNS, hidden=((), HIDDEN), flips=FLIPS, how=how):
-        numbers |= dict(_of_table(table))
-    return Measured(numbers)
+    digits = reporting_part(load_digits(trial.digits))
+    tables = cost_tables(chip, digits, seed=trial.seed, patterns=PATTERNS, hidden=HIDDEN, flips=FLIPS)
+    return Measured({place: found for table in tables for place, found in _of_table(table)})
 
 
 def _of_table(table: CostTable) -> Iterator[tuple[tuple[str, float], float]]:
@@ -38,12 +35,13 @@ def _of_table(table: CostTable) -> Iterator[tuple[tuple[str, float], float]]:
     for name, cost in ((_SYNC, table.synchronous), (_ASYNC, table.asynchronous)):
         for quantity, found in _of_recall(cost):
             yield (f"{quantity}, {layers}, {name}", patterns), found
+    yield (f"latency saved, {layers}", patterns), table.latency_saved
+    yield (f"analog time saved, {layers}", patterns), table.analog_time_saved
+    yield (f"energy ratio, {layers}", patterns), table.energy_ratio()
     each = table.synchronous.each
-    for cause, joules in each.joules.items():
-        if joules and table.asynchronous.each.joules[cause]:
-            ratio = energy_ratio(table.asynchronous, table.synchronous, (cause,))
-            yield (f"energy ratio of {cause} alone, {layers}", patterns), ratio
-            yield (f"share of {cause}, {layers}", patterns), joules / each.total_joules
+    for cause in CAUSES:
+        yield (f"energy ratio of {cause} alone, {layers}", patterns), table.energy_ratio((cause,))
+        yield (f"share of {cause}, {layers}", patterns), each.joules[cause] / each.total_joules
 
 
 def _of_recall(cost: RecallCost) -> Iterator[tuple[str, float]]:
@@ -63,14 +61,8 @@ def _over(quantity: str, above: str, below: str, patterns: float) -> Quantity:
     return ratio
 
 
-def _saved(quantity: str, layers: str, patterns: float) -> Quantity:
-    """Share of the one-by-one cost of one layer that an update of all neurons at a time saves."""
-    ratio = _over(quantity, f"{layers}, {_SYNC}", f"{_ONE}, {_ASYNC}", patterns)
-    return lambda found: 1 - ratio(found)
-
-
 def _plan(asked: Asked) -> list[Trial]:
-    return trials(asked, _measure, "6c, 6d", asked.seeds(1, 6))
+    return trials(asked, _measure, "6c, 6d", asked.seeds(3, 6, FIRST))
 
 
 def _claims_6c(asked: Asked) -> list[Claim]:
@@ -80,23 +72,30 @@ def _claims_6c(asked: Asked) -> list[Claim]:
     gated = {2: 2.60, 10: 2.54}
     for patterns, (single, double, layers) in said.items():
         one = f"{patterns} patterns, one layer"
-        ratio = _over("energy", f"{_ONE}, {_ASYNC}", f"{_ONE}, {_SYNC}", patterns)
+        ratio = value(f"energy ratio, {_ONE}", patterns)
         claims.append(Claim(f"{one}: {_ASYNC} over {_SYNC}", ratio, single, None, Band(low=1), "×"))
         updates = _over("updates, mean", f"{_ONE}, {_ASYNC}", f"{_ONE}, {_SYNC}", patterns)
         model = _scaled(updates, 1 / _NEURONS)
         claims.append(
             Claim(f"{one}: the same, if only columns read cost", model, single, gated[patterns], unit="×")
         )
-        ratio = _over("energy", f"{_ONE}, {_ASYNC}", f"{_TWO}, {_SYNC}", patterns)
-        claims.append(Claim(f"{one} {_ASYNC} over two layers {_SYNC}", ratio, double, unit="×"))
+        claims += _by_cause(f"{one}: the same", _ONE, patterns, single)
+        over = f"{one} {_ASYNC} over two layers {_SYNC}"
+        claims.append(Claim(over, value(f"energy ratio, {_TWO}", patterns), double, unit="×"))
+        claims += _by_cause(over, _TWO, patterns, double)
         ratio = _over("energy", f"{_ONE}, {_SYNC}", f"{_TWO}, {_SYNC}", patterns)
         claims.append(Claim(f"{patterns} patterns: one layer over two, {_SYNC}", ratio, layers, unit="×"))
-        for cause in CAUSES:
-            ratio = value(f"energy ratio of {cause} alone, {_ONE}", patterns)
-            claims.append(Claim(f"{one}: the same, if only {cause} cost", ratio, single, unit="×"))
         joules = value(f"energy, {_ONE}, {_SYNC}", patterns)
         claims.append(Claim(f"{one}, {_SYNC}", _scaled(joules, 1e6), unit="µJ"))
     return claims
+
+
+def _by_cause(quantity: str, layers: str, patterns: float, published: float) -> list[Claim]:
+    ratios = {cause: value(f"energy ratio of {cause} alone, {layers}", patterns) for cause in CAUSES}
+    return [
+        Claim(f"{quantity}, if only {cause} cost", ratio, published, unit="×")
+        for cause, ratio in ratios.items()
+    ]
 
 
 def _scaled(quantity: Quantity, factor: float) -> Quantity:
@@ -105,21 +104,21 @@ def _scaled(quantity: Quantity, factor: float) -> Quantity:
 
 def _claims_6d(asked: Asked) -> list[Claim]:
     del asked
-    claims = []
     said = {
         (2, _ONE): (0.994, 0.994),
         (2, _TWO): (0.994, 0.994),
         (10, _ONE): (0.994, 0.984),
         (10, _TWO): (0.997, 0.993),
     }
+    claims = []
     for (patterns, layers), (published, prototype) in said.items():
-        band = Band(low=0.993) if patterns == 2 else Band()
+        # Both layers of two patterns are stable after one update: judged once
+        band = Band(low=0.993) if (patterns, layers) == (2, _ONE) else ANY
         where = f"{patterns} patterns, {layers}"
-        saved = {kind: _saved(f"updates, {kind}", layers, patterns) for kind in ("mean", "median")}
-        claims.append(Claim(f"{where}: updates saved, means", saved["mean"], published, prototype, band))
-        claims.append(Claim(f"{where}: updates saved, medians", saved["median"], published))
-        chips = _saved("analog time", layers, patterns)
-        claims.append(Claim(f"{where}: the chip's analog time saved", chips, published))
+        saved = value(f"latency saved, {layers}", patterns)
+        claims.append(Claim(f"{where}: latency saved", saved, published, prototype, band))
+        time = value(f"analog time saved, {layers}", patterns)
+        claims.append(Claim(f"{where}: the chip's analog time saved", time, published))
     for patterns in PATTERNS:
         updates = value(f"updates, mean, {_ONE}, {_ASYNC}", patterns)
         claims.append(
@@ -149,10 +148,12 @@ def _draw(quantity: str, label: str, factor: float) -> Callable[[Found], Markup]
 
 
 _HOW = """
-Two and ten digits are stored on each chip in one layer and in 64-16-64, and copies with 10 % flips are
-recalled with all neurons at a time and one by one, drawn with replacement. A recall costs the updates to
-its last change times what one update costs by the chip's book, which counts row drivers, array,
-amplifiers and ADCs.
+Two and ten digits are stored on each chip in one layer and in 64-16-64, on as few arrays as hold them.
+Copies with 10 % flips are recalled with all neurons at a time and one by one, drawn with replacement:
+280 recalls in 14 orders of each memory. A recall costs the updates to its last change times what one update
+costs by the chip's book, which counts row drivers, array, amplifiers and ADCs. Energy ratios and latency
+saved, of one layer and of two alike, are against one layer updated one by one, as only then the published
+numbers agree with each other.
 
 The paper gives ratios and no component energies. Its four numbers for one layer, 2.68 and 2.76 of energy
 with 99.4 % of latency saved, follow from one assumption: an update costs in proportion to the columns
@@ -165,6 +166,7 @@ FIGURE_6C = Study(
     name="6c",
     title="Energy of a recall, all neurons at a time and one by one",
     text=_HOW
+    + SELF
     + """
 
 By this chip's book the published ratios are not reproduced, not even that updates of all neurons save
@@ -188,11 +190,19 @@ FIGURE_6D = Study(
     name="6d",
     title="Latency of a recall, all neurons at a time and one by one",
     text=_HOW
+    + SELF
     + """
 
 The 99.7 % of two layers at ten patterns was not reproduced by the prototype either (99.3 to 99.4 %): it
 would take 350 updates one by one. An update of two layers counts as one here, as the published numbers
-demand. In the chip's own time an update of all neurons takes longer than one of a single neuron, as more
+demand, so that the rows of one layer and of two at two patterns are the same number where each recall takes
+one update of all; the first alone is judged.
+
+Two patterns settle where every wrong pixel was drawn once: d of 64 take 64 (1 + 1/2 + … + 1/d) updates in
+the mean, 156 at 10 % flips, which saves 99.36 %. The order makes a chip's mean uncertain by 7 updates
+(0.03 %), that of three chips by 4, and the band is 13 below.
+
+In the chip's own time an update of all neurons takes longer than one of a single neuron, as more
 columns are converted, so that less is saved than updates say.
 """,
     plan=_plan,
