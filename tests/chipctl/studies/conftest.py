@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from benchmarks.uci_digits import write_idx
+
 
 @pytest.fixture
 def idx_folder(tmp_path):
@@ -10,11 +12,7 @@ def idx_folder(tmp_path):
     folder = tmp_path / "digits"
 
     def write(images):
-        folder.mkdir(exist_ok=True)
-        labels = np.arange(len(images), dtype=np.uint8) % 10
-        for name, array in (("images-idx3", images), ("labels-idx1", labels)):
-            head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-            (folder / f"train-{name}-ubyte").write_bytes(head + array.tobytes())
+        write_idx(folder, images, np.arange(len(images), dtype=np.uint8) % 10)
         return folder
 
     return write
