@@ -15,19 +15,19 @@ _STORKEY, _PINV_ITSELF = ("Storkey", "Storkey, self-connection"), "pseudo-invers
 _OTHERS = ("Hebb", *_STORKEY, _PINV)
 
 _TRAINING = """
-For eq. (5) the paper gives a rate of 3·10⁻², at most 10 000 steps and a stop at a loss of 10⁻⁸, and speaks
-of gradient descent; RMSprop is named with eq. (6) alone, and the published script has Adam at 10⁻³. Three
+For eq. (5) the paper gives a rate of 3·10⁻², at most 10 000 steps and a stop at a loss of 10⁻⁸, and speaks of
+gradient descent; RMSprop is named with eq. (6) alone, and the published script has Adam at 10⁻³. Three
 readings are measured. "As printed" is plain descent with just these numbers, on the loss as written, a sum
 over neurons; nobody chose anything in it. It is not at its end after 10 000 steps at N = 400 (cosine 0.987
-with 120 patterns already) and is measured up to N = 196. "Plain descent" ends there too: 2000 steps at a rate that
-falls from 4 to 2 % of it, on the mean over neurons, found on the other half of the digits. "Eq. (5)" alone
-is RMSprop at 10⁻³, falling to 2 %, 1000 steps, as in the prototype. RMSprop at the printed rate moves every
-weight by 0.3 in its first step, which saturates tanh on the wrong side: N = 64, 28 patterns, 10 000 steps,
-cosine 0.956 against 0.983 at 10⁻³; N = 400, 120 patterns, 0.57 against 0.9996 (prototype, after 600 steps).
-RMSprop stores less than plain descent: it moves all weights of a neuron alike, and its rows end with a
-smaller margin for their length, which is what random flips are up against. The bias is trained and used;
-recall is synchronous until stable, 50 iterations at most. Digits are the half of the bundled ones on which
-no rate was chosen; cosines are means over patterns and draws of damage.
+with 120 patterns already) and is measured up to N = 196. "Plain descent" ends there too: 2000 steps at a rate
+that falls from 4 to 2 % of it, on the mean over neurons, found on the other half of the digits. "Eq. (5)"
+alone is RMSprop at 10⁻³, falling to 2 %, 1000 steps, as in the prototype. RMSprop at the printed rate moves
+every weight by 0.3 in its first step, which saturates tanh on the wrong side: N = 64, 28 patterns, 10 000
+steps, cosine 0.956 against 0.983 at 10⁻³; N = 400, 120 patterns, 0.57 against 0.9996 (prototype, after 600
+steps). RMSprop stores less than plain descent: it moves all weights of a neuron alike, and its rows end with
+a smaller margin for their length, which is what random flips are up against. The bias is trained and used;
+recall is synchronous until stable, 50 iterations at most. Digits are the half of the bundled ones on which no
+rate was chosen; cosines are means over patterns and draws of damage.
 """
 
 _SELF = """
