@@ -70,7 +70,7 @@ def _continuous(pool: ProcessPoolExecutor, seeds: Iterable[int]) -> Iterator[Mea
             found: list[Recalled] = list(pool.map(run, seeds))
             name = f"ten continuous digits under noise of {sigma}, {label}"
             bound = bound_of("5b-e", f"{label}, noise {sigma:g}")
-            yield Measured(name, "cos", bound, tuple(one.chip for one in found))
+            yield Measured(name, "cos", bound, tuple(one.chip for one in found), by_mean=True)
 
 
 def _ten_greys(seed: int, sigma: float, hidden: tuple[int, ...]) -> Recalled:
