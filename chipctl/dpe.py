@@ -21,11 +21,15 @@ from chipctl.chip import Chip, connect
 from chipctl.dpe_inputs import (
     column_words,
     corrected,
+    ends_of,
     levels,
+    over_array,
     row_word,
     shift_planes,
     shift_sum,
+    steps_of,
     unary_planes,
+    vectors_of,
 )
 from chipctl.dpe_result import Map, TuneResult
 from chipctl.dpe_tuning import Tuner, Tuning
@@ -46,7 +50,13 @@ class DPE:
     """Bits of an input in `multiply`, or pulses where it is unary."""
 
     def __init__(self, ser_name: str | Chip = "COM6") -> None:
-        """An open chip, or an address; the name of a serial port alone is that of an A0 board, as it was."""
+        """An open chip, or an address; the name of a serial port alone is that of an A0 board, as it was.
+
+        Raises:
+            TypeError: Neither.
+        """
+        if not isinstance(ser_name, str | Chip):
+            raise TypeError(f"a DPE is made of an address or an open chip, not of {ser_name!r}")
         self._chip = ser_name if isinstance(ser_name, Chip) else None
         self.ser_name = "" if isinstance(ser_name, Chip) else ser_name
         self._stack = contextlib.ExitStack()
@@ -140,7 +150,7 @@ class DPE:
             return chip.multiply(array, rows, reads=numReads, gain=_gain(gain)) / read_volts
         if method != "single":
             raise ValueError(f"method is slow, fast or single, not {method!r}")
-        found, chosen = np.zeros(self.shape), np.zeros(self.shape) if Msel is None else np.asarray(Msel)
+        found, chosen = np.zeros(self.shape), over_array(0 if Msel is None else Msel, self.shape, "Msel")
         for row, col in np.argwhere(chosen):
             place = Region(int(row), 1, int(col), 1)
             index = AUTO_GAIN if gain == AUTOMATIC else gain
@@ -178,12 +188,13 @@ class DPE:
             Vread, Tdly, others: As of `read`.
 
         Raises:
-            ValueError: An input beyond [0, 1], or lines that there are not; nothing was sent.
+            ValueError: An input beyond [0, 1], none at all, or lines or bits that there are not; nothing was
+                sent.
         """
         del Tdly
         keywords.pass_over(others, "multiply", keywords.of(self.multiply))
         given, read_volts = np.asarray(vectors, np.float64), self._read_volts(Vread)
-        placed, asked = self._placed(given, r_start, mode), self._columns(c_sel)
+        placed, asked = self._placed(vectors_of(given), r_start, mode), self._columns(c_sel)
         measured = self._products(array, placed, mode, asked | {"gain": _gain(gain)}) / read_volts
         return np.asarray(measured if given.ndim > 1 else measured[0])
 
@@ -210,27 +221,27 @@ class DPE:
         keywords.pass_over(others, "multiply_w_delay", keywords.of(self.multiply_w_delay))
         given = np.asarray(vectors, np.float64)
         outputs = []
-        for number, vector in enumerate(np.atleast_2d(given.T)):
+        for number, vector in enumerate(vectors_of(given)):
             if debug and number % 50 == 0:
                 _log.info("vector %d", number)
             outputs.append(self.multiply(array, vector, r_start, c_sel, mode, gain, Vread=Vread, Tdly=Tdly))
             self.chip.wait(delay * 1e-3)
         return np.array(outputs) if given.ndim > 1 else outputs[0]
 
-    def _placed(self, given: Map, start: int, mode: int) -> Map:
-        """Inputs on their rows, rounded to what `N_BIT` bits or pulses can say: shape (vectors, rows)."""
+    def _placed(self, inputs: Map, start: int, mode: int) -> Map:
+        """Inputs (vectors, n) on their rows (vectors, rows), as whole bits or pulses of `N_BIT`."""
         if mode not in (0, 1):
             raise ValueError(f"mode is 0 for bits or 1 for unary pulses, not {mode!r}")
-        inputs, rows = np.atleast_2d(given.T), self.chip.rows
+        rows = self.chip.rows
         if not 0 <= start <= start + inputs.shape[1] <= rows:
             raise ValueError(f"{inputs.shape[1]} inputs from row {start}: no such lines")
-        most = self.N_BIT if mode else 2**self.N_BIT - 1
+        most = steps_of(self.N_BIT, unary=mode == 1)
         placed = np.zeros((len(inputs), rows))
         placed[:, start : start + inputs.shape[1]] = levels(inputs, most) / most
         return placed
 
     def _columns(self, asked: Sequence[int]) -> dict[str, Any]:
-        first, last = (int(each) for each in asked)
+        first, last = ends_of(asked)
         if not 0 <= first < last <= self.chip.cols:
             raise ValueError(f"columns {first} to {last}: no such lines")
         return {"cols": (first, last - first)}
@@ -300,7 +311,7 @@ class DPE:
 
         Raises:
             TypeError: A keyword that there is not, as the earlier call had it; nothing was sent.
-            ValueError: Above a limit, or shorter than the grid; nothing was sent.
+            ValueError: Above a limit, no number (NaN), or shorter than the grid; nothing was sent.
             OutcomeUnknown: The board did not confirm; read the devices.
         """
         keywords.refuse(others, "set", keywords.of(self.set))
@@ -328,9 +339,15 @@ class DPE:
         width: float,
         verbose: bool,
     ) -> int:
-        volts, gates, mask = (np.broadcast_to(np.asarray(each, np.float64), self.shape) for each in maps)
-        volts, gates = volts * mask, gates * mask
-        chosen = (volts != 0) & (gates != 0)
+        names = ("the pulse voltage", "the gate voltage", "the mask")
+        volts, gates, mask = (
+            over_array(np.asarray(each, np.float64), self.shape, name)
+            for each, name in zip(maps, names, strict=True)
+        )
+        chosen = (volts != 0) & (gates != 0) & (mask != 0)
+        volts, gates = (np.where(chosen, each, 0.0) * np.where(chosen, mask, 0.0) for each in (volts, gates))
+        if not np.isfinite(volts + gates).all():
+            raise ValueError("a voltage, gate voltage or mask is no number; a device is left alone by a 0")
         given = 0
         if chosen.any():
             given = self.chip.pulse_each(
@@ -346,11 +363,13 @@ class DPE:
         Raises:
             ValueError: There is none.
         """
+        if not np.isfinite(width):
+            raise ValueError(f"a pulse lasts a number of seconds, not {width}")
         info, nanoseconds = self.chip.board.info, round(width * 1e9)
-        tick = info.tick_ns if nanoseconds <= info.fine_width_ns else info.coarse_tick_ns
-        if nanoseconds < tick:
-            raise ValueError(f"a pulse of {width * 1e9:g} ns is shorter than the chip's {tick} ns")
-        return nanoseconds // tick * tick * 1e-9
+        if nanoseconds < info.tick_ns:
+            raise ValueError(f"a pulse of {width * 1e9:g} ns is shorter than the chip's {info.tick_ns} ns")
+        fine = min(nanoseconds, info.fine_width_ns) // info.tick_ns * info.tick_ns
+        return max(fine, nanoseconds // info.coarse_tick_ns * info.coarse_tick_ns) * 1e-9
 
     def tune_conductance(self, array: int, Gtarget: ArrayLike, **options: Any) -> TuneResult:
         """Bring devices to their targets by SET and RESET pulses that climb ramps.
@@ -361,12 +380,13 @@ class DPE:
 
         Args:
             array: Array index.
-            Gtarget: S, shape (rows, cols).
+            Gtarget: S, shape (rows, cols), or a number; anything where `Msel` is 0.
             options: Those of `Tuning`, by their names. Others have no effect, as ever, and a warning says so.
 
         Raises:
             TypeError: A keyword so like an option that it must be that one misspelt; nothing was sent.
-            ValueError: A voltage or width above a limit; nothing was sent.
+            ValueError: A voltage or width above a limit, a target that is no number or above 1 mS, another
+                option that cannot be; nothing was sent.
             OutcomeUnknown: Three batches in a row were not confirmed.
         """
         known = list(Tuning.__dataclass_fields__)

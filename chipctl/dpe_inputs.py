@@ -5,6 +5,7 @@ Behind the methods of `chipctl.dpe.DPE` of the earlier names.
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,8 +13,48 @@ from numpy.typing import ArrayLike, NDArray
 LINES = 64
 """Rows, and columns, that a word of lines holds."""
 
+MOST_BITS = 32
+"""Of an input."""
+
 _WORD = 16
 """Bits of one word of columns."""
+
+
+def over_array(given: ArrayLike, shape: tuple[int, int], name: str) -> NDArray[Any]:
+    """A number, or a map of an array, as a map of shape (rows, cols).
+
+    Raises:
+        ValueError: Another shape.
+    """
+    values = np.asarray(given)
+    if values.shape not in ((), shape):
+        raise ValueError(f"{name} is a number or a map of shape {shape}, not of {values.shape}")
+    return np.broadcast_to(values, shape)
+
+
+def vectors_of(given: ArrayLike) -> NDArray[np.float64]:
+    """Inputs of shape (inputs, vectors), or (inputs,) for one vector, as (vectors, inputs).
+
+    Raises:
+        ValueError: Another shape, or none.
+    """
+    inputs = np.asarray(given, np.float64)
+    if inputs.ndim not in (1, 2) or not inputs.size:
+        raise ValueError(f"vectors have shape (inputs, vectors) or (inputs,), not {inputs.shape}")
+    return np.atleast_2d(inputs.T)
+
+
+def steps_of(number: int, *, unary: bool) -> int:
+    """Steps from 0 to 1 of an input of so many bits, or so many pulses if it is unary.
+
+    Raises:
+        ValueError: No such number of bits or pulses.
+    """
+    if unary and number >= 1 and number == int(number):
+        return int(number)
+    if number not in range(1, MOST_BITS + 1):
+        raise ValueError(f"N_BIT is 1 to {MOST_BITS} bits, or 1 pulse or more, not {number}")
+    return int(2 ** int(number) - 1)
 
 
 def levels(inputs: ArrayLike, most: int) -> NDArray[np.uint32]:
@@ -30,13 +71,13 @@ def levels(inputs: ArrayLike, most: int) -> NDArray[np.uint32]:
 
 def shift_planes(inputs: ArrayLike, bits: int) -> NDArray[np.uint32]:
     """Bits of each input, the lowest first: shape (bits, *inputs)."""
-    whole = levels(inputs, 2**bits - 1)
+    whole = levels(inputs, steps_of(bits, unary=False))
     return np.array([whole >> bit & 1 for bit in range(bits)], np.uint32)
 
 
 def unary_planes(inputs: ArrayLike, pulses: int) -> NDArray[np.bool_]:
     """Which of so many pulses each input gives, the first ones: shape (pulses, *inputs)."""
-    whole = levels(inputs, pulses)
+    whole = levels(inputs, steps_of(pulses, unary=True))
     return np.array([whole > pulse for pulse in range(pulses)])
 
 
@@ -59,16 +100,28 @@ def row_word(vector: ArrayLike, start: int = 0) -> int:
     return sum(1 << int(row) for row in start + np.flatnonzero(driven))
 
 
+def ends_of(columns: ArrayLike) -> tuple[int, int]:
+    """A first column, and the one after the last.
+
+    Raises:
+        ValueError: Not two whole numbers.
+    """
+    ends = np.asarray(columns, np.float64)
+    if ends.shape != (2,) or not np.array_equal(ends, np.rint(ends)):
+        raise ValueError(f"columns are (first, one after the last), whole numbers, not {ends}")
+    return int(ends[0]), int(ends[1])
+
+
 def column_words(columns: Sequence[int]) -> list[int]:
     """Columns from a first to one before a last, as four words: the word of columns 48 to 63 first.
 
     Raises:
         ValueError: Columns that there are not.
     """
-    first, last = columns
+    first, last = ends_of(columns)
     if not 0 <= first <= last <= LINES:
         raise ValueError(f"columns {first} to {last}: there are {LINES} columns")
-    chosen = (1 << int(last)) - (1 << int(first))
+    chosen = (1 << last) - (1 << first)
     return [chosen >> shift & 0xFFFF for shift in range(LINES - _WORD, -1, -_WORD)]
 
 

@@ -5,6 +5,7 @@ excursion beyond the outer tolerance until it is within the inner one.
 """
 
 import logging
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from chipctl.dpe_inputs import over_array
 from chipctl.dpe_result import Map, TuneResult
 from chipctl.errors import OutcomeUnknown
 from firmware_protocol.messages import RESET, SET
@@ -24,6 +26,9 @@ Flags = NDArray[np.bool_]
 _log = logging.getLogger(__name__)
 
 HISTORIES: Final = ("Ghist", "vSetHist", "vGateSetHist", "vResetHist", "vGateResetHist")
+
+MOST_SIEMENS: Final = 1e-3
+"""Beyond what any of these devices reaches: a larger number is in another unit."""
 
 _MOST_UNKNOWN = 3
 """Batches in a row without an answer after which tuning is given up."""
@@ -90,6 +95,7 @@ class Tuning:
     GtolType: str = "abs"
     """`rel`: tolerances are shares of the target."""
     maxSteps: int = 200
+    """With 0 the devices are looked at only."""
     maxRetry: int = 5
     """Pulses at the end of the ramps after which a device is left alone."""
     numReads: int = 1
@@ -131,13 +137,16 @@ class Tuner:
     def __init__(self, dpe: "DPE", array: int, target: ArrayLike, tuning: Tuning) -> None:
         if tuning.GtolType not in ("abs", "rel"):
             raise ValueError(f"GtolType is abs or rel, not {tuning.GtolType!r}")
+        if operator.index(tuning.maxSteps) < 0:
+            raise ValueError(f"maxSteps is a number of steps, not {tuning.maxSteps}")
         self._dpe, self._array, shape = dpe, array, dpe.shape
-        self._target = np.broadcast_to(np.asarray(target, np.float64), shape).copy()
-        self._given_mask = np.broadcast_to(np.asarray(tuning.Msel), shape).copy()
+        self._target = over_array(np.asarray(target, np.float64), shape, "Gtarget").copy()
+        self._given_mask = over_array(tuning.Msel, shape, "Msel").copy()
         self._mask = self._given_mask.astype(np.bool_)
         t = self._tuning = tuning.resolved(self._target)
-        self._inner = np.broadcast_to(np.asarray(t.Gtol_in, np.float64), shape)
-        self._outer = np.broadcast_to(np.asarray(t.Gtol_out, np.float64), shape)
+        self._inner = over_array(np.asarray(t.Gtol_in, np.float64), shape, "Gtol_in")
+        self._outer = over_array(np.asarray(t.Gtol_out, np.float64), shape, "Gtol_out")
+        self._check_siemens()
         self._climbs = {
             SET: self._at_rest(SET, t.vSetRamp, t.vGateSetRamp, t.widths[0]),
             RESET: self._at_rest(RESET, t.vResetRamp, t.vGateResetRamp, t.widths[1]),
@@ -146,6 +155,19 @@ class Tuner:
         self._bound = np.zeros(shape, np.int64)
         self._history: dict[str, list[Map]] = {name: [] for name in HISTORIES}
         self._unknown = self._in_a_row = 0
+
+    def _check_siemens(self) -> None:
+        """Refuse targets and tolerances that no device of the mask can have."""
+        target, inner, outer = (each[self._mask] for each in (self._target, self._inner, self._outer))
+        for name, values in (("Gtarget", np.abs(target)), ("Gtol_in", inner)):
+            if np.any(values > MOST_SIEMENS):
+                raise ValueError(
+                    f"{name} is in S: {values.max():g} S is above 1 mS, which no device has; 50 µS is 50e-6"
+                )
+        if np.isnan(target).any():
+            raise ValueError("Gtarget is no number (NaN) for devices of Msel")
+        if not (np.all(inner >= 0) and np.all(outer >= 0)):
+            raise ValueError("tolerances are 0 or more")
 
     def _at_rest(self, direction: int, volts: ArrayLike, gates: ArrayLike, width: float) -> _Climb:
         """Ramps of one direction, checked against the board's limits."""
@@ -232,5 +254,8 @@ class Tuner:
 
 
 def _three(ramp: ArrayLike) -> tuple[float, float, float]:
-    first, last, step = (float(value) for value in np.asarray(ramp, np.float64))
+    values = np.asarray(ramp, np.float64)
+    if values.shape != (3,):
+        raise ValueError(f"a ramp is (first, last, step), rising, not {values}")
+    first, last, step = values.tolist()
     return first, last, step

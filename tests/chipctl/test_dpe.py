@@ -223,6 +223,24 @@ def test_a_batch_without_an_answer_is_settled_by_the_next_read(make_chip, monkey
         (lambda dpe: dpe.get_col_en([0, 65]), "64 columns"),
         (lambda dpe: dpe.lin_corr(np.ones((2, 3)), [(1, 0), (1, 0)]), "3 columns"),
         (lambda dpe: dpe.lin_corr(np.ones((2, 1)), [(1,)]), "1 columns"),
+        (lambda dpe: tuned(dpe, target=50), "in S: 50 S is above 1 mS"),
+        (lambda dpe: tuned(dpe, Gtol_in=4), "in S: 4 S is above 1 mS"),
+        (lambda dpe: tuned(dpe, target=np.nan), "no number"),
+        (lambda dpe: tuned(dpe, Gtol_out=-1e-6), "0 or more"),
+        (lambda dpe: tuned(dpe, Gtol_in=np.nan), "0 or more"),
+        (lambda dpe: tuned(dpe, maxSteps=-1), "number of steps"),
+        (lambda dpe: tuned(dpe, Msel=np.ones(64)), r"Msel is .* shape \(64, 64\), not of \(64,\)"),
+        (lambda dpe: tuned(dpe, vSetRamp=[1, 3]), r"\(first, last, step\)"),
+        (lambda dpe: tuned(dpe, Twidth=np.nan), "number of seconds"),
+        (lambda dpe: dpe.read(0, method="single", Msel=np.ones((3, 3))), r"Msel is .* not of \(3, 3\)"),
+        (lambda dpe: dpe.multiply(0, np.zeros((4, 0))), r"\(inputs, vectors\) or \(inputs,\)"),
+        (lambda dpe: dpe.multiply_w_delay(0, np.zeros((4, 0))), r"\(inputs, vectors\)"),
+        (lambda dpe: dpe.multiply(0, np.zeros((2, 2, 2))), r"\(inputs, vectors\)"),
+        (lambda dpe: dpe.multiply(0, [[0.5]], c_sel=[0.5, 2]), "whole numbers"),
+        (lambda dpe: dpe.multiply(0, [[0.5]], c_sel=[0, 1, 2]), "whole numbers"),
+        (lambda dpe: dpe.set(0, np.where(MASK, np.nan, 1.0), 1.0), "no number"),
+        (lambda dpe: dpe.set(0, 1.0, np.nan, MASK), "no number"),
+        (lambda dpe: dpe.reset(0, 1.0, 5.0, np.ones(64)), "the mask is a number or a map"),
     ],
 )
 def test_what_cannot_be_is_refused_before_a_pulse(dpe, call, words):
@@ -349,6 +367,32 @@ def test_words_of_rows_and_columns_are_those_that_the_chip_loads():
     assert DPE.get_col_en() == [0, 0, 0, 0x3FFF]
     assert DPE.get_col_en([15, 34]) == [0, 0b11, 0xFFFF, 0x8000]
     assert DPE.get_col_en([0, 64]) == [0xFFFF] * 4
+
+
+@pytest.mark.parametrize("bits", [0, -1, 33, 1.5])
+def test_inputs_have_one_to_32_bits(dpe, bits):
+    dpe.N_BIT = bits
+    for call in (dpe.binarize_shift, lambda inputs: dpe.multiply(0, inputs)):
+        with pytest.raises(ValueError, match="N_BIT is 1 to 32 bits"):
+            call([[0.5]])
+
+
+def test_the_longest_width_that_is_timed_and_not_above_the_one_asked_for_is_given(dpe):
+    fine = dpe.chip.board.info.fine_width_ns * 1e-9
+    assert dpe.on_grid(fine + 10e-9) == pytest.approx(fine)
+    assert dpe.on_grid(20e-6 + 900e-9) == pytest.approx(20e-6)
+    assert dpe.on_grid(57e-9) == pytest.approx(40e-9)
+
+
+def test_what_is_asked_of_devices_that_are_not_chosen_does_not_matter(dpe):
+    target = np.where(MASK, 50e-6, np.nan)
+    assert dpe.tune_conductance(0, target, Msel=MASK, Gtol=1e-4, Gtol_out=np.inf).s == 0
+    assert dpe.set(0, np.where(MASK, 1.0, np.nan), 1.0, MASK) == 16
+
+
+def test_a_dpe_of_nothing_is_refused():
+    with pytest.raises(TypeError, match="address or an open chip, not of None"):
+        DPE(None)
 
 
 def test_inputs_that_round_to_the_ends_are_within():
