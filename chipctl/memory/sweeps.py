@@ -275,12 +275,17 @@ def figure_5f(seeds: Sequence[int] = range(3), sides: Sequence[int] = SIDES) -> 
 def figure_5g(
     seeds: Sequence[int] = range(3), hidden: Sequence[int] = (50, 100, 200), side: int = 400
 ) -> list[Point]:
-    """Capacity for continuous patterns against hidden units, N = 400."""
+    """Capacity for continuous patterns against hidden units, N = 400; digits also as printed."""
     points = []
     for units in hidden:
+        sizes = (side, units, side)
+        printed = Question(Paper.as_published(sizes), sizes, noise=Gaussian(0.6))
+        points.append(
+            Point("5g", "eq. (6), as printed, digits", units, printed, guess=int(100 * (units / 200) ** 0.58))
+        )
         for name, rule, factor in (("eq. (6)", EQ6_CONTINUOUS, 1.0), ("shown noise", SHAKEN, 3.0)):
             for source in SOURCES:
-                question = Question(rule, (side, units, side), source, Gaussian(0.6))
+                question = Question(rule, sizes, source, Gaussian(0.6))
                 guess = max(2, int(factor * 60 * (units / 200) ** 0.6))
                 points.append(Point("5g", f"{name}, {source}", units, question, guess=guess))
     return _each_seed(points, seeds)

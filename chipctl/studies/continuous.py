@@ -6,14 +6,14 @@ from chipctl.studies.pictures import Curves
 from chipctl.studies.quantities import growth, keep, of_point, ratio
 from chipctl.studies.study import Asked, Band, Claim, Study
 
-_EQ6, _NOISE = "eq. (6)", "shown noise"
+_EQ6, _PRINTED, _NOISE = "eq. (6)", "eq. (6), as printed", "shown noise"
 
 _TRAINING = """
 Greys of digits in [−1, 1], or uniform random ones; cues are damaged with Gaussian noise of σ 0.6 and
 clipped to [−1, 1], as the paper's script does and its text does not say. Two layers of tanh answer 100
 times; a capacity is the largest number of patterns whose mean cosine is then above 0.99. Eq. (6) is trained
-by RMSprop at 3·10⁻³ for 2500 steps. "Shown noise" is ours: each step sees the patterns with fresh Gaussian
-noise of σ 0.5.
+by RMSprop at 3·10⁻³ for 2500 steps of 256 patterns, in 5g also as printed. "Shown noise" is ours: each step
+sees the patterns with fresh Gaussian noise of σ 0.5.
 """
 
 _SERIES = {f"{name}, {source}": f"{name}, {source}" for source in sweeps.SOURCES for name in (_EQ6, _NOISE)}
@@ -85,17 +85,22 @@ about 100 patterns of digits at N = 400, where the prototype stored 34 at this r
 
 
 def _plan_5g(asked: Asked) -> list[Point]:
-    points = sweeps.figure_5g(asked.seeds(1, 3))
-    return points if asked.scale == "full" else keep(points, f"{_EQ6}, digits")
+    if asked.scale == "full":
+        return sweeps.figure_5g(asked.seeds(1, 3))
+    return keep(sweeps.figure_5g(asked.seeds(1, 3), (50, 100)), f"{_PRINTED}, digits", f"{_EQ6}, digits")
 
 
 def _claims_5g(asked: Asked) -> list[Claim]:
-    claims = [Claim("growth on digits", growth(f"{_EQ6}, digits"), 0.58, 0.57, Band(0.4, 0.8), "power of Nh")]
+    printed, fast = growth(f"{_PRINTED}, digits"), growth(f"{_EQ6}, digits")
+    claims = [
+        Claim("growth on digits, as printed", printed, 0.58, 0.57, Band(0.4, 0.8), "power of Nh"),
+        Claim("growth on digits, 2500 steps", fast, unit="power of Nh"),
+    ]
     if asked.scale == "full":
         noise = growth(f"{_NOISE}, digits")
         claims.append(Claim("growth on digits, shown noise", noise, None, 0.9, unit="power of Nh"))
         random = growth(f"{_EQ6}, random")
-        claims.append(Claim("growth on random patterns", random, 0.44, unit="power of Nh"))
+        claims.append(Claim("growth on random patterns, 2500 steps", random, 0.44, unit="power of Nh"))
     return claims
 
 
@@ -105,9 +110,10 @@ FIGURE_5G = Study(
     text=_TRAINING
     + """
 
-The growth is not reproduced: it is faster here. With 200 hidden units eq. (6) stores about 100 patterns,
-the prototype 33, which gave it 0.57 on three noisy points; how far the largest nets are trained decides
-this number.
+The published growth comes with the printed schedule alone, 60 000 full steps of RMSprop at 3·10⁻⁴, and is
+judged with it: narrow nets gain by it (46 patterns against 27 with 50 hidden units, seed 0), wide ones do not
+(100 against 103 with 200). In 2500 steps of batches capacity grows faster, with a power of 0.95. The quick
+scale has 50 and 100 hidden units.
 """,
     plan=_plan_5g,
     read=of_point,
@@ -115,9 +121,9 @@ this number.
     draw=Curves(
         "hidden units",
         "capacity / patterns",
-        _SERIES,
+        {f"{_PRINTED}, digits": f"{_PRINTED}, digits"} | _SERIES,
         log=True,
-        slopes={f"{_EQ6}, digits": 0.58, f"{_EQ6}, random": 0.44},
+        slopes={f"{_PRINTED}, digits": 0.58, f"{_EQ6}, random": 0.44},
     ).draw,
 )
 

@@ -24,6 +24,7 @@ RULES = {
     "optimal stability": "#d873b0",
     "blurred": "#6f7d3c",
     "eq. (6)": BLUE,
+    "eq. (6), as printed": "#12355b",
     "shown flips": ORANGE,
     "shown noise": ORANGE,
 }

@@ -41,7 +41,7 @@ SAME = {
     "5f: N = 400, continuous, shown noise over eq. (6)": ("5f", "N = 400, shown noise over eq. (6)"),
     "5f: exponent to N = 196, eq. (6)": ("5f", "growth on digits to N = 196"),
     "5f: exponent to N = 196, eq. (6), random patterns": ("5f", "growth on random patterns to N = 196"),
-    "5g: exponent, eq. (6)": ("5g", "growth on digits"),
+    "5g: exponent, eq. (6) as printed": ("5g", "growth on digits, as printed"),
 }
 
 
