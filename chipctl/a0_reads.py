@@ -30,6 +30,9 @@ FEW_CELLS: Final = 16
 
 BIN_CODES: Final = 146
 """Width of a window's middle: the whole number of codes nearest to half a volt."""
+_LOWER_VOLTS: Final = 3.0
+"""Where the chip's search for a gain is made to step down for devices that it left at too high a one: they
+are above 4 V there, and at 1.3 V at the next lower one."""
 _BINS = 7
 _MIDDLE: Final = 3
 """The bin from 2.0 to 2.5 V, which needs no other window."""
@@ -55,6 +58,11 @@ class Words:
         codes = (words & w.CODE_MASK).astype(np.int64)
         ended = (codes == 0) | (codes == facts.ADC_TOP)
         return cls(codes - shift, (words >> w.GAIN_SHIFT).astype(np.int64), ended)
+
+    @property
+    def over(self) -> Flags:
+        """Those beyond the range of a gain below which there is another."""
+        return (self.codes >= facts.ADC_TOP) & (self.gains > 0)
 
     @property
     def bins(self) -> Ints:
@@ -96,16 +104,21 @@ class A0Reader:
         """One reading of each device of a rectangle, at a gain index or `AUTO_GAIN`.
 
         A device beyond the range of the gain that the chip has found for it, since it fluctuates, is read
-        again at the next lower one.
+        again at the next lower one: few of them at once, by the chip's own search with its threshold lower.
         """
         whole = np.ones(region.shape, np.bool_)
-        found = self._cells_at(array, gain, region, whole)
-        over = (found.codes >= facts.ADC_TOP) & (found.gains > 0) if gain == AUTO_GAIN else ~whole
-        while over.any():
+        with self._connected(array, gain):
+            found = self._seen(array, gain, region, whole)
+            if gain != AUTO_GAIN:
+                return found
+            over = found.over
+            if 0 < np.count_nonzero(over) <= FEW_CELLS:
+                found = found.replaced(self._seen_lower(array, region, over), over)
+        while (over := found.over).any():
             lower = int(found.gains[over].max()) - 1
             chosen = over & (found.gains == lower + 1)
-            found = found.replaced(self._cells_at(array, lower, region, chosen), chosen)
-            over = (found.codes >= facts.ADC_TOP) & (found.gains > 0)
+            with self._connected(array, lower):
+                found = found.replaced(self._seen(array, lower, region, chosen), chosen)
         return found
 
     def look(self, array: int, gain: int) -> None:
@@ -114,10 +127,19 @@ class A0Reader:
         with self._connected(array, gain):
             self._looked(array, gain, whole, np.ones(whole.shape, np.bool_))
 
-    def _cells_at(self, array: int, gain: int, region: Region, chosen: Flags) -> Words:
-        with self._connected(array, gain):
-            first = Words.of(self._looked(array, gain, region, chosen))
-            return self._refined(first, chosen, lambda some: self._looked(array, gain, region, some))
+    def _seen(self, array: int, gain: int, region: Region, chosen: Flags) -> Words:
+        """One reading of devices of a connected array."""
+        first = Words.of(self._looked(array, gain, region, chosen))
+        return self._refined(first, chosen, lambda some: self._looked(array, gain, region, some))
+
+    def _seen_lower(self, array: int, region: Region, chosen: Flags) -> Words:
+        """Likewise, at the gain below the one that the chip finds by itself."""
+        usual = self._power.codes[Rail.VAGC_1]
+        self._power.put(Rail.VAGC_1, facts.true_code(_LOWER_VOLTS))
+        try:
+            return self._seen(array, AUTO_GAIN, region, chosen)
+        finally:
+            self._power.put(Rail.VAGC_1, usual)
 
     @contextlib.contextmanager
     def _connected(self, array: int, gain: int) -> Iterator[None]:

@@ -104,6 +104,29 @@ def test_an_array_of_one_conductance_needs_two_windows_and_not_seven(tapped):
         assert board.reader.passes == 2
 
 
+@pytest.mark.parametrize("windows", ["on", "off"])
+@pytest.mark.parametrize("columns", [1, 40])
+def test_devices_that_the_gain_found_for_them_does_not_hold_are_read_at_the_next_lower_one(
+    tapped, windows, columns
+):
+    near_the_end = np.full((64, 64), 20e-6)
+    near_the_end[:, :columns] = 85e-6
+    line, lower = tapped("good", seed=4, conductance=near_the_end), 0
+    with driver(line, f"windows={windows}").session() as board:
+        threshold = board.rails().set_codes[Rail.VAGC_1]
+        for _ in range(5):
+            line.sent.clear()
+            codes, _ = board.read_cells(0, AUTO_GAIN, 1, Region(0, 64, 0, 64))
+            assert codes.max() < facts.ADC_TOP
+            assert board.rails().set_codes[Rail.VAGC_1] == threshold
+            moved = [c for c in line.sent if isinstance(c, a0.WriteDac) and c.word >> 16 & 15 == Rail.VAGC_1]
+            chains = sum(isinstance(command, a0.LoadChain) for command in line.sent)
+            lower += len(moved) == 2
+            if columns == 1:  # the chains of the reading itself, and none for the few
+                assert chains <= 3
+    assert (lower > 0) == (columns == 1)
+
+
 # Nothing unsafe
 
 
