@@ -49,17 +49,18 @@ class Packets:
         """First row and codes (2, 64) of each packet to send, before the one that starts the batch.
 
         `codes` (128, 64) are the voltages and gates of the batch. The caller says `forget` if not all of them
-        go out. Skips go first and those for one place far apart, since losses come together.
+        go out. Skips go first and those for one place far apart, since losses come together. The last device
+        of the array keeps its codes in packets of skips: a batch ends with it, whatever is lost.
         """
         wanted = np.asarray(codes, np.int64).reshape(2, PAIRS, 2 * LINES)
         self._held[1, :, -1] = wanted[1, -1]  # in the packet without which no batch starts
         counts, self._held = self._fewest(direction, wanted)
-        skips = np.zeros((2, LINES), np.int64)
         packets = []
         for layer in range(MOST_LOST, -1, -1):
             for kind, pair in np.argwhere(counts > layer):
                 row = int(kind * LINES + 2 * pair)
-                packets.append((row, skips if layer else wanted[kind, pair].reshape(2, LINES)))
+                part = _skips(wanted[kind])[pair] if layer else wanted[kind, pair]
+                packets.append((row, part.reshape(2, LINES)))
         return packets
 
     def _fewest(self, direction: int, wanted: Ints) -> tuple[Ints, Ints]:
@@ -80,13 +81,21 @@ def _sent(held: Ints, codes: Ints, count: int) -> Ints:
     """What may be held after so many packets for each pair of rows, the last one with `codes`."""
     if not count:
         return held
-    skips = np.full((count - 1, *codes.shape), SKIP_CODE)
+    skips = np.repeat(_skips(codes)[None], count - 1, axis=0)
     return np.concatenate([codes[None], skips, held])[: len(held)]
+
+
+def _skips(codes: Ints) -> Ints:
+    """Packets of skips before those of some codes, (pairs, 128)."""
+    skips = np.full_like(codes, SKIP_CODE)
+    skips[-1, -1] = codes[-1, -1]
+    return skips
 
 
 def _replays(direction: int, volts: Ints, gates: Ints) -> Flags:
     """In which pairs of rows losses would give a device what it is not to get."""
     chosen = (volts[0] != SKIP_CODE) & (gates[0] != SKIP_CODE)
+    chosen[-1, -1] = False  # with whose own codes the batch ends
     found = np.zeros(PAIRS, np.bool_)
     for lost_volts, lost_gates in product(range(MOST_LOST + 1), repeat=2):
         lost = lost_volts + lost_gates

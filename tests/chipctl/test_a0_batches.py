@@ -64,12 +64,13 @@ def some_batches(dice, number):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_two_lost_packets_pulse_no_device_that_was_not_chosen_and_one_replays_nothing(seed):
+    """… and whichever are lost, the batch ends with 0 V on the last device."""
     line = board_of()
     line.mcu.wired.pulse = lambda *pulses: None
     asked = list(some_batches(np.random.default_rng(seed), 6))
     with pytest.warns(BatchWarning, match="all 6 batches moved none"):
         give_all(line, asked)
-    held = np.full((128, 64), 40_000)  # by another host
+    held, zero = np.full((128, 64), 40_000), facts.sent_code(facts.true_code(0.0))  # by another host
     for packets, (direction, chosen, *_) in zip(packets_of(line), asked, strict=True):
         chosen[-1, -1] = True  # the last one of a batch always gets 0 V, to end it so
         whole, pulsed = left_by(packets, held)
@@ -79,6 +80,8 @@ def test_two_lost_packets_pulse_no_device_that_was_not_chosen_and_one_replays_no
             for lost in [(n,) for n in ours] + list(combinations(ours, 2)):
                 codes, pulsed = left_by([p for n, p in enumerate(packets) if n not in lost], held)
                 assert not (pulsed & ~chosen).any()
+                assert pulsed[-1, -1]
+                assert codes[[63, 127], 63].tolist() == [zero, zero]
                 if len(lost) == 1:
                     np.testing.assert_array_equal(codes[:64][pulsed], whole[:64][pulsed])
                     np.testing.assert_array_equal(codes[64:][pulsed], whole[64:][pulsed])
