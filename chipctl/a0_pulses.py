@@ -20,7 +20,7 @@ from chipctl import a0_facts as facts
 from chipctl.a0_line import A0Line
 from chipctl.a0_packets import Packets
 from chipctl.a0_power import PULSE_SWITCHES, QUIET, A0Power
-from chipctl.a0_write_back import A0WriteBack
+from chipctl.a0_write_back import A0WriteBack, Batch
 from chipctl.errors import LinkError, OutcomeUnknown
 from firmware_protocol import a0
 from firmware_protocol import a0_words as w
@@ -72,7 +72,9 @@ class A0Pulser:
             if at_once:
                 codes = np.concatenate([volt_codes, gate_codes])
                 codes = np.where(np.concatenate([chosen, chosen]), codes - facts.OFFSET_CODES, w.SKIP_CODE)
-                self._write_back.gave(array, direction, chosen)
+                most = self.limits.set_code if direction == SET else self.limits.reset_code
+                given = np.stack([volt_codes, gate_codes])
+                self._write_back.gave(array, Batch(direction, width_ns, chosen.copy(), given, most))
                 self._give_batch(array, direction, width_ns, codes)
                 chosen = chosen & _IS_LAST
             else:

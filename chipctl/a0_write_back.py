@@ -4,11 +4,19 @@ Packets of a batch are not answered and messages have no check sum, so what a ba
 alone. Each whole reading of an array in the ADCs' own window is compared, word by word, with the one before
 the batches in between. These never share a device, so that each answers for its own: before a batch that
 would share one, and before a session ends, the array is read for this purpose alone.
+
+That a batch moves nothing is no fault by itself: ramps begin weakly, end on devices that are stuck, and one
+SET more at the same gate does nothing. It tells something of devices that such a pulse or a weaker one has
+moved before, and that have been moved back since.
 """
 
+import contextlib
+import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +24,10 @@ from numpy.typing import NDArray
 from chipctl import a0_facts as facts
 from chipctl.a0_packets import PAIRS
 from chipctl.a0_reads import Words
+from firmware_protocol import a0_words as w
 from firmware_protocol.a0_wire import LINES
-from firmware_protocol.bulk import Flags
-from firmware_protocol.messages import AUTO_GAIN, SET
+from firmware_protocol.bulk import Flags, Ints
+from firmware_protocol.messages import AUTO_GAIN, RESET, SET
 
 COARSE_CODES = 16
 """A device has moved if its current changed by more than this, a step of the ADCs where they are coarse, …"""
@@ -34,8 +43,13 @@ their own pulse."""
 
 _MOST_BY_THEMSELVES = 0.1
 """Share of devices: more is no noise, but many that were pulsed by mistake."""
-_STILL_RUNNING = 25
-"""Steps of a ramp as published: fewer batches in a row that move nothing may be its weak beginning."""
+MOST_STILL: Final = 5
+"""So many batches in a row that move nothing, though some devices have moved by no stronger pulses: told."""
+
+STRONG: Final = 0.75
+"""Share of the limit from which pulses should move something, if nothing has moved before."""
+
+_VOLTS_PER_CODE = 20 / w.DAC_TOP
 
 
 class BatchWarning(UserWarning):
@@ -55,14 +69,44 @@ class BatchCounts:
     """Batches after which no reading could be compared with one before."""
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Pulses that devices got at once."""
+
+    direction: int
+    width_ns: int
+    chosen: Flags
+    """Shape (rows, cols)."""
+    codes: Ints
+    """Their voltages and gate voltages, codes of true volts, shape (2, rows, cols)."""
+    limit_code: int
+    """The highest voltage that they might have had."""
+
+    @property
+    def most_codes(self) -> tuple[int, int]:
+        """The highest voltage and the highest gate voltage."""
+        volts, gates = (int(each[self.chosen].max()) for each in self.codes)
+        return volts, gates
+
+    @property
+    def is_strong(self) -> bool:
+        """Whether its voltages come near the limit."""
+        ground = facts.true_code(0.0)
+        return self.most_codes[0] - ground >= STRONG * (self.limit_code - ground)
+
+    def __str__(self) -> str:
+        volts, gate = ((code - facts.true_code(0.0)) * _VOLTS_PER_CODE for code in self.most_codes)
+        name = "SET" if self.direction == SET else "RESET"
+        return f"{name} up to {volts:.2f} V at a gate of up to {gate:.2f} V, {self.width_ns} ns"
+
+
 @dataclass
 class _Batches:
     """Those of one array since its devices were seen."""
 
     before: dict[int, Words]
     """The readings before, by gain index or `AUTO_GAIN`."""
-    chosen: list[Flags] = field(default_factory=list)
-    """The devices of each batch."""
+    given: list[Batch] = field(default_factory=list)
     signs: NDArray[np.int8] = field(default_factory=lambda: np.zeros((LINES, LINES), np.int8))
     """Which way each device of a batch goes: 1 by SET, -1 by RESET, 0 of none."""
     alone: Flags = field(default_factory=lambda: np.zeros((LINES, LINES), np.bool_))
@@ -77,40 +121,48 @@ class A0WriteBack:
         self._look = look
         self.counts = BatchCounts()
         self._arrays: dict[int, _Batches] = {}
-        self._still_running = 0
+        self._moved_back: dict[tuple[int, int], Flags] = {}
+        """Devices that were moved the other way last, by array and direction."""
+        self._moved_by: dict[tuple[int, int, int], Ints] = {}
+        """Codes of the pulses that moved each device last, by array, direction and width, as of a batch."""
+        self._still: list[Batch] = []
+        """Batches in a row that moved nothing and should have."""
+        self._strongest: Batch | None = None
 
     def saw(self, array: int, gain: int, words: Words) -> None:
         """Take in all devices of an array, read in the ADCs' own window at a gain index or `AUTO_GAIN`."""
         known = self._arrays.get(array)
-        if known is None or (known.chosen and gain in known.before):
+        if known is None or (known.given and gain in known.before):
             self._arrays[array] = _Batches({gain: words})
             if known is not None:
                 self._compare(array, known, known.before[gain], words)
-        elif not known.chosen and not known.alone.any():
+        elif not known.given and not known.alone.any():
             known.before[gain] = words
-        elif not known.chosen:
+        elif not known.given:
             self._arrays[array] = _Batches({gain: words})
 
     def prepare(self, array: int, chosen: Flags) -> None:
         """See that a batch for these devices, shape (rows, cols), can be told from those before it."""
         known = self._arrays.get(array)
-        if known is None or any((chosen & each).any() for each in known.chosen):
+        if known is None or any((chosen & each.chosen).any() for each in known.given):
             self._look_at(array)
 
     def verify(self) -> None:
         """Read the arrays with batches that no reading has followed."""
         for array, known in list(self._arrays.items()):
-            if known.chosen:
+            if known.given:
                 self._look_at(array)
 
     def _look_at(self, array: int) -> None:
         before = self._arrays[array].before if array in self._arrays else {}
         self._look(array, AUTO_GAIN if AUTO_GAIN in before or not before else min(before))
 
-    def gave(self, array: int, direction: int, chosen: Flags) -> None:
+    def gave(self, array: int, batch: Batch) -> None:
         """Take note of a batch, confirmed or not."""
-        self._arrays[array].chosen.append(chosen.copy())
-        self._arrays[array].signs[chosen] = 1 if direction == SET else -1
+        self._arrays[array].given.append(batch)
+        self._arrays[array].signs[batch.chosen] = 1 if batch.direction == SET else -1
+        if self._strongest is None or batch.most_codes > self._strongest.most_codes:
+            self._strongest = batch
 
     def gave_alone(self, array: int, chosen: Flags) -> None:
         """Take note of devices that are pulsed one by one, each confirmed: they answer for themselves."""
@@ -119,7 +171,7 @@ class A0WriteBack:
 
     def forget(self) -> None:
         """Readings are not comparable with those before: levels or times of reading were changed."""
-        self.counts.unverified += sum(len(known.chosen) for known in self._arrays.values())
+        self.counts.unverified += sum(len(known.given) for known in self._arrays.values())
         self._arrays = {}
 
     def _compare(self, array: int, known: _Batches, before: Words, after: Words) -> None:
@@ -131,9 +183,11 @@ class A0WriteBack:
         strays = moved & ~known.alone & (change * known.signs <= 0)
         share = _share_by_themselves(strays, ~known.alone)
         self._tell_strays(array, strays, ~known.alone, share)
-        for chosen in known.chosen:
-            ways = (change * known.signs)[chosen & ~known.alone & moved]
-            self._tell_if_still(array, int((ways > 0).sum()), int((ways < 0).sum()))
+        for batch in known.given:
+            onward, back = (
+                moved & batch.chosen & ~known.alone & (change * known.signs * way > 0) for way in (1, -1)
+            )
+            self._judge(array, batch, onward, back)
 
     def _tell_strays(self, array: int, strays: Flags, judged: Flags, share: float) -> None:
         found, of = (each.reshape(PAIRS, -1).sum(axis=1) for each in (strays, judged))
@@ -148,36 +202,57 @@ class A0WriteBack:
                 "again, look at cable and hub"
             )
 
-    def _tell_if_still(self, array: int, onward: int, back: int) -> None:
-        """Judge a batch by its devices that moved its way and against it, by themselves as many each way."""
+    def _judge(self, array: int, batch: Batch, onward: Flags, back: Flags) -> None:
+        """By its devices that moved its way and against it; by themselves as many move each way."""
         self.counts.verified += 1
-        if onward - back > 1 + 2 * (onward + back) ** 0.5:
-            self._still_running = 0
+        ahead, behind = int(onward.sum()), int(back.sum())
+        ready, ready_for_other = (
+            self._moved_back.setdefault((array, direction), np.zeros_like(onward))
+            for direction in (batch.direction, SET + RESET - batch.direction)
+        )
+        moved_by = self._moved_by.setdefault(
+            (array, batch.direction, batch.width_ns), np.full_like(batch.codes, w.DAC_TOP)
+        )
+        if ahead - behind > 1 + 2 * (ahead + behind) ** 0.5:
+            self._still = []
+            ready &= ~onward
+            ready_for_other |= onward
+            moved_by[:, onward] = batch.codes[:, onward]
             return
         self.counts.still += 1
-        self._still_running += 1
-        if self._still_running % _STILL_RUNNING == 0:
-            _warn(_nothing_moved(f"array {array}: the last {self._still_running} batches"))
+        should = batch.chosen & ready & (batch.codes >= moved_by).all(axis=0)
+        if np.count_nonzero(should) >= STRAYS:
+            self._still.append(batch)
+            if len(self._still) == MOST_STILL:
+                strongest = max(self._still, key=lambda each: each.most_codes)
+                _warn(_nothing_moved(f"array {array}: the last {MOST_STILL} batches", strongest))
 
     def end(self) -> None:
-        """Tell of a connection none of whose batches has moved a device."""
+        """Tell of a connection none of whose batches has moved a device, though some were strong."""
         counts, self.counts = self.counts, BatchCounts()
         all_still = counts.still == counts.verified > 0 and not counts.strays
-        if all_still and self._still_running < _STILL_RUNNING:
-            _warn(_nothing_moved(f"all {counts.verified} batches"))
+        if all_still and self._strongest is not None and self._strongest.is_strong:
+            _warn(_nothing_moved(f"all {counts.verified} batches", self._strongest))
         if counts.unverified:
             _warn(f"{counts.unverified} batches could not be verified; read the devices")
 
 
-def _nothing_moved(batches: str) -> str:
+def _nothing_moved(batches: str, strongest: Batch) -> str:
     return (
-        f"{batches} moved none of the devices: pulses too weak, devices at the end of their range, or none "
-        "arrived; compare with a stronger pulse, then look at the board's supply and its reset"
+        f"{batches} moved none of the devices ({strongest}): too low a gate, devices at the end of their "
+        "range, or no pulse arrived; pulse the other way, then look at the board's supply and its reset"
     )
 
 
+_OURS: Final = (str(Path(__file__).parent), contextlib.__file__)
+
+
 def _warn(text: str) -> None:
-    warnings.warn(text, BatchWarning, stacklevel=2)
+    """Warn the line outside of this package from which it came."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, BatchWarning, stacklevel=level)
 
 
 def _amps(words: Words) -> NDArray[np.float64]:
