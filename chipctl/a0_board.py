@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from chipctl import a0_facts as facts
-from chipctl.a0_line import PATIENCE_S, A0Line
+from chipctl.a0_line import BUSY_S, PATIENCE_S, A0Line
 from chipctl.a0_power import A0Power
 from chipctl.a0_pulses import A0Pulser
 from chipctl.a0_reads import A0Reader
@@ -34,6 +34,9 @@ from firmware_protocol.status import Executed, Status
 
 SCHEME: Final = "a0+"
 """What stands before the address of an A0 board: a0+/dev/ttyACM0, a0+socket://HOST:PORT."""
+
+MOST_DELAY_US: Final = 1_000_000
+"""A reading of all devices takes over an hour then."""
 
 ADDRESS: Final = (
     "an A0 board is a0+/dev/ttyACM0 or a0+socket://HOST:PORT, its chip named behind a #: "
@@ -66,9 +69,13 @@ class A0Place:
         chip, delay = options.pop("chip", cls.chip), options.pop("delay_us", "0")
         windows = options.pop("windows", "on")
         named = 0 < len(chip.encode()) <= 16
-        if options or not (line and named and delay.isdigit() and windows in ("on", "off")):
+        if options or not (line and named and delay.isdecimal() and windows in ("on", "off")):
             raise ValueError(f"{address!r} is no address; {ADDRESS}")
+        if int(delay) > MOST_DELAY_US:
+            raise ValueError(f"{address!r}: a board rests for 0 to {MOST_DELAY_US} us after each reading")
         if line.startswith("sim://"):
+            if "board" in (options := dict(parse_qsl(line.partition("?")[2]))):
+                raise ValueError(f"{address!r} is an A0 board, not board={options['board']}; leave one out")
             line += ("&" if "?" in line else "?") + "board=a0"
         return cls(line, chip, windows == "on", int(delay))
 
@@ -82,7 +89,8 @@ class A0Board:
         """`opener` gives the transport, each time anew."""
         self._place = place
         self.line = A0Line(opener or (lambda: open_transport(place.address, A0)), patience_s)
-        self._power = A0Power(self.line)
+        waits_s = facts.INFO.rows * facts.INFO.cols * place.delay_us * 1e-6
+        self._power = A0Power(self.line, BUSY_S + waits_s)
         self.reader = A0Reader(self.line, self._power, windows=place.windows, delay_us=place.delay_us)
         self._write_back = A0WriteBack(self.reader.look)
         self.reader.saw = self._write_back.saw

@@ -17,16 +17,18 @@ from chipctl.errors import LinkError, LinkTimeout
 from chipctl.link import LinkStatistics
 from chipctl.transport import Transport
 from firmware_protocol import a0
+from firmware_protocol.a0_frame import FILLER
 from firmware_protocol.a0_wire import DONE, HANDSHAKE, MAX_MESSAGE, Command
 
 PATIENCE_S: Final = 3.0
 """How long a board may be late, on top of the time that a command takes."""
 
 BUSY_S: Final = 15.0
-"""How long a board may still be at work for a host that is gone: a whole array, slowly read or pulsed."""
+"""How long a board may still be at work for a host that is gone, besides its waits after each reading: a
+whole array, slowly read or pulsed."""
 
 _COUNTED: Final = a0.Count.REPLY.pack([100_000 * n for n in range(64)])
-_END_OF_ANY: Final = b"x" * (MAX_MESSAGE - 1) + b"\0"
+_END_OF_ANY: Final = FILLER * (MAX_MESSAGE - 1) + b"\0"
 """Ends a message that was cut short, wherever it was, and makes it one that the board refuses: NULs instead
 would be codes to it, and complete a batch."""
 _SLICE_S = 0.05
@@ -116,10 +118,7 @@ class A0Line:
         while not held.endswith(_COUNTED):
             now_s = time.monotonic()
             if now_s > deadline:
-                raise LinkTimeout(
-                    f"{self.name}: no A0 board answers here; if it is one, it hangs, as after a read "
-                    "without its clocks: press its reset button"
-                )
+                raise LinkTimeout(f"{self.name}: no A0 board answers here; {self._why_silent}")
             if now_s >= again_s:
                 self._send(a0.Count())
                 self._counts_owed += 1
@@ -128,6 +127,16 @@ class A0Line:
         while self._counts_owed > 1 and self._read(_SILENCE_S):
             pass  # this count may be the answer to an earlier question, ours being on its way
         self._in_step, self._counts_owed = True, 0
+
+    @property
+    def _why_silent(self) -> str:
+        hangs = "it hangs, as after a read without its clocks: press its reset button"
+        if not self.name.startswith("socket://"):
+            return f"if it is one, {hangs}"
+        return (
+            "another host may be connected to it, which it serves first, or it may still be at work for one "
+            f"that is gone: wait for that, and try again; only if neither is so, {hangs}"
+        )
 
     def _collected(self, size: int, within_s: float, asked: str) -> bytes:
         held, deadline = b"", time.monotonic() + within_s

@@ -80,8 +80,8 @@ QUIET: Final = tuple(dac(rail, facts.true_code(0.0)) for rail in PULSE_RAILS)
 class A0Power:
     """The chip's supplies, references, clocks and scan chains."""
 
-    def __init__(self, line: A0Line) -> None:
-        self._line = line
+    def __init__(self, line: A0Line, busy_s: float = BUSY_S) -> None:
+        self._line, self._busy_s = line, busy_s
         self._forget()
 
     def check(self) -> None:
@@ -125,7 +125,7 @@ class A0Power:
                 *low([*_SWITCHES, *_OTHERS]),
             ]
         )
-        self._line.get_in_step(BUSY_S)
+        self._line.get_in_step(self._busy_s)
         self._line.tell([dac(rail, facts.true_code(0.0)) for rail in Rail])
         self._power_up()
 

@@ -173,7 +173,7 @@ class Link:
             return f"{name} answers, but not in this protocol; check the port, and its baud rate (?baud=…)"
         return (
             f"{name}: nothing answers; check that the board has power, that this is its port, and that no "
-            "other program is connected to it"
+            "other program is connected to it; an A0 board's address begins with a0+"
         )
 
     def close(self) -> None:
@@ -288,7 +288,8 @@ class Link:
         self._until(lambda: ticket.outcome is not Outcome.OPEN)
         if ticket.outcome is not Outcome.ANSWERED:
             raise LinkTimeout(
-                f"{self.transport.name}: the board did not confirm its safe state; switch off its supply"
+                f"{self.transport.name}: the board did not confirm its safe state; switch off its "
+                "supply, or, if it is an A0 board, put a0+ before its address"
             )
         return _reply(self.transport.name, ticket, State)
 

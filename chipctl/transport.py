@@ -73,6 +73,8 @@ def open_transport(address: str, protocol: str = NATIVE) -> Transport:
 
 def _open(address: str, protocol: str) -> Transport:
     scheme = address.partition("://")[0]
+    if address.lower().startswith("a0+"):
+        raise ValueError(f"{address!r}: an A0 board's address begins with a0+, in small letters, and once")
     if is_visa(address):
         return VisaTransport(address)
     if place := serial_place(address):

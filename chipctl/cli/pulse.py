@@ -54,7 +54,7 @@ def pulse_command(
 
     **This changes the devices.** The plan is printed first; a voltage, width or number of pulses above
     the board's limits (`chipctl info`) is refused before anything is sent. A pulse width is a multiple of
-    20 ns up to 5.08 µs, of 1 µs above.
+    20 ns up to 5.08 µs (5.06 µs by an A0 board), of 1 µs above.
 
     For instance `chipctl pulse --rows 3 --cols 5 --direction set --volts 1.5 --gate 1.1` for one device,
     `--rows : --cols :` for all of an array.

@@ -13,6 +13,7 @@ import pytest
 from chipctl import a0_facts as facts
 from chipctl import doorbell
 from chipctl.a0_board import A0Place
+from chipctl.a0_line import BUSY_S, A0Line
 from chipctl.board import Region
 from chipctl.chip import Chip, HostLimits, PulseShape, connect
 from chipctl.errors import DeviceError, LinkError, LinkTimeout, OutcomeUnknown
@@ -518,6 +519,51 @@ def test_what_the_board_cannot_do_is_said(tapped):
 def test_an_address_that_is_none_is_refused(address):
     with pytest.raises(ValueError, match="is no address"):
         A0Place.of(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("a0+a0+/dev/ttyACM0", "in small letters, and once"),
+        ("A0+/dev/ttyACM0", "in small letters, and once"),
+        ("a0+sim://?preset=good&board=native", "is an A0 board, not board=native"),
+        ("a0+sim://?preset=good#delay_us=99999999999", "rests for 0 to 1000000 us"),
+        ("a0+sim://?preset=good#delay_us=²", "is no address"),
+    ],
+)
+def test_an_address_of_something_else_is_refused_with_what_is_wrong(address, words):
+    with pytest.raises(ValueError, match=words), connect(address):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("socket://lab:7001", "another host may be connected"), ("/dev/ttyACM0", "it hangs")]
+)
+def test_the_reset_button_is_the_last_thing_where_another_host_may_have_the_board(tapped, name, first):
+    line = tapped()
+    line.name, line.mcu.is_hung = name, True
+    board = A0Line(line, patience_s=0.1)
+    board.open()
+    with pytest.raises(
+        LinkTimeout, match=rf"answers here; (if it is one, )?{first}.* press its reset button"
+    ):
+        board.get_in_step()
+
+
+def test_a_board_is_waited_for_as_long_as_it_may_read_for_a_host_before(tapped):
+    board, waited = driver(tapped(), "delay_us=5000"), []
+    count = board.line.get_in_step
+    board.line.get_in_step = lambda within_s=None: (waited.append(within_s), count(within_s))
+    with board.session():
+        pass
+    assert waited[0] == pytest.approx(BUSY_S + 4096 * 5e-3)
+
+
+def test_a_board_has_nothing_to_complain_of_when_the_driver_connects(tapped):
+    line = tapped()
+    with driver(line).session():
+        pass
+    assert line.mcu.wired.complaints == 0
 
 
 # The journal, which counts for a board that does not
