@@ -1,5 +1,6 @@
 """Gain, offset and non-linearity of an array's ADCs, from the board's test input stepped over their range."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydantic import JsonValue
 from calibration.bench import Bench
 from calibration.procedure import Effect, Procedure, Scope
 from calibration.sampling import undithered
+from chipctl.a0_facts import OWN_WINDOW
 from chipctl.converters import ADCS_PER_ARRAY, adcs_of_array
 from chipctl.results import Quantity
 from chipctl.runs.drawing import BLUE, GREEN, GREY, ORANGE, canvas
@@ -114,7 +116,12 @@ class AdcCurves:
 
 
 def measure_adcs(bench: Bench) -> AdcCurves:
-    """Step the test input and convert it with each of the array's ADCs; changes no device."""
+    """Step the test input and convert it with each of the array's ADCs; changes no device.
+
+    Warns where reads move the conversion window, which the test input's conversions do not.
+    """
+    if bench.chip.board.moves_windows:
+        warnings.warn(OWN_WINDOW, stacklevel=2)
     chip, r = bench.chip, bench.chip.readout
     steps, reads = (_QUICK_STEPS, _QUICK_READS) if bench.quick else (_STEPS, _READS)
     span = r.adc_max_volts - r.adc_min_volts

@@ -8,7 +8,6 @@ is unknown until its devices are read.
 import contextlib
 import secrets
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, NoReturn, Self
@@ -250,8 +249,6 @@ class A0Board:
 
     def convert_test_input(self, adc: int, reads: int) -> int:
         """Sum of codes that one ADC makes of its test input, which rail `ADC_TEST` drives."""
-        if self.moves_windows:
-            warnings.warn(facts.OWN_WINDOW, stacklevel=2)
         self._power.check()
         words = [int(self.line.ask(a0.ConvertTestInput(adc))) for _ in range(reads)]
         return sum(word & 0x3FF for word in words)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from calibration.adcs import measure_adcs
+from calibration.bench import Bench
 from chipctl import a0_facts as facts
 from chipctl import doorbell
 from chipctl.a0_board import A0Place
@@ -478,7 +480,8 @@ def test_safety_asked_without_the_prefix_after_a_killed_host_is_asked_as_the_boa
 
 
 @pytest.mark.parametrize("windows", ["on", "off"])
-def test_a_calibration_of_the_adcs_warns_where_reads_move_their_window(tapped, windows):
+def test_a_calibration_of_the_adcs_warns_where_reads_move_their_window(tapped, windows, monkeypatch):
+    monkeypatch.setattr("calibration.adcs._QUICK_READS", 2)
     with (
         driver(tapped(), f"windows={windows}").session() as board,
         warnings.catch_warnings(record=True) as told,
@@ -486,6 +489,8 @@ def test_a_calibration_of_the_adcs_warns_where_reads_move_their_window(tapped, w
         warnings.simplefilter("always")
         chip = Chip(board)
         chip.test_input_volts(0)
+        assert not told
+        measure_adcs(Bench(chip, 0, np.ones((64, 64), np.bool_), np.random.default_rng(0), quick=True))
         profile = ChipProfile.nominal(board.welcome.serial, 3, 64, 64)
         profile.keep(CalibrationResult.judged("adcs", {}), 1)
         chip.adopt(profile)

@@ -73,6 +73,12 @@ def test_doctor_finds_nothing_to_mend_on_a_good_line(port, form):
     assert {"permission", "ModemManager", "protocol", "round trip", "fault"} <= set(names)
 
 
+def test_doctor_has_nothing_to_say_of_a_good_a0_board_but_its_findings():
+    done = run("doctor", "--chip", "a0+sim://?preset=good", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "A0 board" in [finding["name"] for finding in json.loads(done.stdout)]
+
+
 def test_doctor_says_what_is_wrong_where_no_board_is(tmp_path):
     done = run("doctor", "--chip", str(tmp_path / "none"), "--json")
     assert done.returncode == 1
