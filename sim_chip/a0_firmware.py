@@ -26,7 +26,8 @@ from sim_chip.device import Direction
 _log = logging.getLogger(__name__)
 
 LOST_PACKET: Final = "lost-packet"
-"""Every batch of 405 loses one of its packets on the line, so the codes of the last batch stay."""
+"""Every batch of 405 loses one of its packets on the line, so older codes stay: another each time, counted
+as if all batches were of one length, and never that which starts it."""
 DROPPED_REPLY: Final = "dropped-reply"
 """A reply is lost if it was asked for before the one before it was out; not those of whole arrays."""
 STRAY_WIDTH: Final = "stray-width"
@@ -36,7 +37,6 @@ FAULTS: Final = (LOST_PACKET, DROPPED_REPLY, STRAY_WIDTH)
 _MONITORS: Final = 5
 _MONITOR_TOP, _MONITOR_VOLTS = 4095, 3.3
 _FLOATS, _AUTOMATIC = 1, 2
-_BATCH_PACKETS: Final = LINES
 
 Cells = tuple[NDArray[np.intp], NDArray[np.intp]]
 Handler = Callable[[Any], ArrayLike | None]
@@ -48,6 +48,10 @@ class _Batch:
 
     codes: NDArray[np.uint16] = field(default_factory=lambda: np.zeros((2 * LINES, LINES), np.uint16))
     count: int = 0
+    sent: int = 0
+    """Packets of the batch so far, that which starts it left out; …"""
+    sent_before: int = LINES - 1
+    """… and of the batch before, at first those of a host that sends each place once."""
 
     def take(self, row: int, payload: bytes) -> None:
         """Store two rows."""
@@ -244,7 +248,12 @@ class A0Firmware:
 
     def _takes_packet(self, row: int) -> bool:
         """Whether the line hands a packet on; the last one of a batch always."""
-        lost = LOST_PACKET in self._faults and row // 2 == 17 * self._batch.count % (_BATCH_PACKETS - 1)
+        batch = self._batch
+        if row == a0.LAST_ROW:
+            batch.sent, batch.sent_before = 0, max(1, batch.sent)
+            return True
+        lost = LOST_PACKET in self._faults and batch.sent == 17 * batch.count % batch.sent_before
+        batch.sent += 1
         self.lost_packets += lost
         return not lost
 

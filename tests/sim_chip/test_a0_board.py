@@ -505,6 +505,23 @@ def test_a_lost_packet_replays_old_voltages():
     assert (np.abs(np.delete(moved, [34, 35], axis=0)) < 1e-9).all()
 
 
+def test_of_several_packets_for_the_same_rows_one_is_lost():
+    firmware = board(faults=["lost-packet"]).mcu.firmware
+    packets = [
+        a0.PulseRows(0, 1, row, w.pack_codes(np.full((2, 64), code)))
+        for code in (0, 40_000)
+        for row in range(0, 64, 2)
+    ]
+    start = a0.PulseRows(0, 1, a0.LAST_ROW, w.pack_codes(np.zeros((2, 64))))
+    for batch in (1, 2, 3):
+        for packet in [*packets, start]:
+            firmware.run(packet)
+        assert firmware.lost_packets == batch
+    voltages = firmware._batch.codes[:64]
+    assert not voltages[4:6].any()  # the skips came, the voltages behind them did not
+    assert (np.delete(voltages, [4, 5], axis=0) == 40_000).all()
+
+
 def test_a_reply_asked_for_before_the_last_one_was_out_is_lost():
     link = board(faults=["dropped-reply"])
     assert len(link.call([a0.Count()])) == 1
