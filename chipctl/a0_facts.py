@@ -122,8 +122,8 @@ UNPROMISED: Final = {
     "damage on the line": "not noticed by the board: its messages have no check sum; the devices show it",
     "at most once": "only as far as a reply arrives: without one a batch is unknown, and read",
     "outputs when the host is gone": "no lease; batches and timed pulses end at 0 V by themselves; behind a "
-    "single pulse VP_PAD, and in a read the gates at 5 V and the columns connected to the TIAs, stay so until "
-    "the next connection",
+    "single pulse VP_PAD, and in a read the gates at 5 V and the columns connected to the TIAs, stay so "
+    "until the next connection",
     "limits": "this host's alone: the board checks nothing",
     "identity and count of pulses": "as this host says: the board has no serial number, no count",
     "read-back of rails": "none: levels are those that were asked for",

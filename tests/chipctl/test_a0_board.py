@@ -243,6 +243,26 @@ def test_a_board_whose_host_dies_behind_the_last_packet_ends_at_zero_by_itself(t
     assert is_quiet(whole)
 
 
+def test_a_host_that_dies_in_a_read_leaves_gates_and_columns_until_the_next_connection(tapped):
+    line = tapped(conductance=50e-6)
+
+    def die(command):
+        if isinstance(command, a0.ReadCells):
+            line.write = lambda data: None
+            raise KeyboardInterrupt
+        return False
+
+    line.loses = die
+    with pytest.raises(KeyboardInterrupt), driver(line).session() as board:
+        Chip(board).read(0)
+    assert volts_on(line, Rail.VP_PAD) == pytest.approx(0, abs=1e-3)
+    assert volts_on(line, Rail.TVDD) == pytest.approx(5, abs=1e-3)
+    assert line.mcu.wired.level(w.CONNECT_COLUMN)
+    with driver(Tapped(line.mcu)).session():
+        assert is_quiet(line)
+        assert not line.mcu.wired.level(w.CONNECT_COLUMN)
+
+
 def test_the_device_that_a_batch_comes_to_last_is_pulsed_once_as_well(tapped):
     line = tapped(conductance=20e-6)
     with driver(line).session() as board:
@@ -474,6 +494,15 @@ def test_safety_asked_without_the_prefix_after_a_killed_host_is_asked_as_the_boa
     dying += "with connect(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)"
     assert subprocess.run([sys.executable, "-c", dying, served], check=False).returncode == -9
     assert native_safe(path).returncode == 0
+
+
+def test_what_asks_an_a0_board_as_a_native_one_is_told_of_the_prefix(served):
+    path = A0Place.of(served).address
+    with pytest.raises(LinkError, match=r"begins with a0\+"), connect(path):
+        pass
+    asked = native_safe(path)
+    assert asked.returncode == 11
+    assert "put a0+ before its address" in " ".join(asked.stderr.split())
 
 
 # What is above the board
