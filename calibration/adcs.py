@@ -11,7 +11,6 @@ from pydantic import JsonValue
 from calibration.bench import Bench
 from calibration.procedure import Effect, Procedure, Scope
 from calibration.sampling import undithered
-from chipctl.a0_facts import OWN_WINDOW
 from chipctl.converters import ADCS_PER_ARRAY, adcs_of_array
 from chipctl.results import Quantity
 from chipctl.runs.drawing import BLUE, GREEN, GREY, ORANGE, canvas
@@ -28,6 +27,10 @@ _MOST_CUT = 0.2
 _MOST_BETWEEN = 1.0
 """Codes by which the curve between knots may be unknown: an ADC that answers in wide flat steps can't be made
 good by what it answers at knots, however well these are known."""
+_OWN_WINDOW = (
+    "what is measured at the ADCs' test input holds for windows=off only: reads of this connection move the "
+    "conversion window; connect with #windows=off to calibrate the ADCs, and when that calibration is used"
+)
 _STEPS, _QUICK_STEPS = 65, 33
 _BATCHES = 4
 _READS, _QUICK_READS = 256, 64
@@ -121,7 +124,7 @@ def measure_adcs(bench: Bench) -> AdcCurves:
     Warns where reads move the conversion window, which the test input's conversions do not.
     """
     if bench.chip.board.moves_windows:
-        warnings.warn(OWN_WINDOW, stacklevel=2)
+        warnings.warn(_OWN_WINDOW, stacklevel=2)
     chip, r = bench.chip, bench.chip.readout
     steps, reads = (_QUICK_STEPS, _QUICK_READS) if bench.quick else (_STEPS, _READS)
     span = r.adc_max_volts - r.adc_min_volts

@@ -112,12 +112,6 @@ LIMITS: Final = m.Limits(
 """Highest in use on such chips: SET ramps end at 3.5 V, RESET ramps of new chips at 3.0 V, gates at 5.5 V,
 RESET widths at 10 ms. Kept by this host alone."""
 
-
-OWN_WINDOW: Final = (
-    "what is measured at the ADCs' test input holds for windows=off only: reads of this connection move the "
-    "conversion window; connect with #windows=off to calibrate the ADCs, and when that calibration is used"
-)
-
 UNPROMISED: Final = {
     "damage on the line": "not noticed by the board: its messages have no check sum; the devices show it",
     "at most once": "only as far as a reply arrives: without one a batch is unknown, and read",

@@ -181,17 +181,16 @@ class A0WriteBack:
         ohms = np.take(facts.GAIN_OHMS, np.minimum(before.gains, after.gains))
         moved = np.abs(change) > np.maximum(NOISES * noise, COARSE_CODES * facts.VOLTS_PER_CODE / ohms)
         strays = moved & ~known.alone & (change * known.signs <= 0)
-        share = _share_by_themselves(strays, ~known.alone)
-        self._tell_strays(array, strays, ~known.alone, share)
+        self._tell_strays(array, strays, ~known.alone)
         for batch in known.given:
             onward, back = (
                 moved & batch.chosen & ~known.alone & (change * known.signs * way > 0) for way in (1, -1)
             )
             self._judge(array, batch, onward, back)
 
-    def _tell_strays(self, array: int, strays: Flags, judged: Flags, share: float) -> None:
+    def _tell_strays(self, array: int, strays: Flags, judged: Flags) -> None:
         found, of = (each.reshape(PAIRS, -1).sum(axis=1) for each in (strays, judged))
-        pairs = np.flatnonzero(found >= STRAYS + 4 * share * of)
+        pairs = np.flatnonzero(found >= STRAYS + 4 * _share_by_themselves(found, of) * of)
         if pairs.size:
             count = int(found[pairs].sum())
             self.counts.strays += count
@@ -260,8 +259,10 @@ def _amps(words: Words) -> NDArray[np.float64]:
     return np.asarray(volts / np.take(facts.GAIN_OHMS, words.gains))
 
 
-def _share_by_themselves(strays: Flags, judged: Flags) -> float:
-    """Share of devices that move without a pulse, by the three quarters of the rows that move least."""
-    found, of = (each.reshape(PAIRS, -1).sum(axis=1) for each in (strays, judged))
+def _share_by_themselves(found: Ints, of: Ints) -> float:
+    """Share of devices that move without a pulse, by the three quarters of the rows that move least.
+
+    found, of: those that moved and all that are judged, by pair of rows.
+    """
     least = np.argsort(found / np.maximum(of, 1))[: 3 * PAIRS // 4]
     return min(_MOST_BY_THEMSELVES, float(found[least].sum() / max(1, of[least].sum())))
